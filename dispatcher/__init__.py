@@ -1,0 +1,59 @@
+"""Dispatch Apple push notifications from a web app: one call, and a fleet of workers does the rest.
+
+    from dispatcher import Dispatcher
+
+    push = Dispatcher.from_env()
+    push.alert("com.example.app", device_token, title="Hello")
+
+Importing this package loads no worker code and never touches a signing key.
+"""
+
+from __future__ import annotations
+
+from dispatcher._shadow import refuse_foreign_workers
+
+refuse_foreign_workers(__file__)
+
+from dispatcher.enqueue import Dispatcher  # noqa: E402  a foreign `workers` is refused before anything is loaded
+from dispatcher.errors import (  # noqa: E402
+    DispatcherError,
+    EnqueueError,
+    MessageError,
+    MissingExtraError,
+    NotificationError,
+    SettingsError,
+)
+from dispatcher.feedback import Feedback, Outcome  # noqa: E402
+from dispatcher.feedback_reader import FeedbackReader  # noqa: E402
+from dispatcher.notification import (  # noqa: E402
+    BatchReceipt,
+    BulkReceipt,
+    Notification,
+    Receipt,
+    Refusal,
+    Report,
+)
+from dispatcher.push_types import Environment, Lane  # noqa: E402
+from dispatcher.settings import Settings  # noqa: E402
+
+__all__ = [
+    "BatchReceipt",
+    "BulkReceipt",
+    "Dispatcher",
+    "DispatcherError",
+    "EnqueueError",
+    "Environment",
+    "Feedback",
+    "FeedbackReader",
+    "Lane",
+    "MessageError",
+    "MissingExtraError",
+    "Notification",
+    "NotificationError",
+    "Outcome",
+    "Receipt",
+    "Refusal",
+    "Report",
+    "Settings",
+    "SettingsError",
+]

@@ -1,0 +1,78 @@
+"""What the app is told about a notification that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from dispatcher.push_types import Environment
+
+
+class Outcome(StrEnum):
+    """How a notification ended; each ends in exactly one of these."""
+
+    DELIVERED = "delivered"
+    UNREGISTERED = "unregistered"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    DEAD_LETTERED = "dead_lettered"
+
+
+#: Reported only when the app asked for everything.
+QUIET_OUTCOMES: Final = frozenset({Outcome.DELIVERED, Outcome.SUPERSEDED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """One ended notification.
+
+    Attributes:
+        outcome: How it ended.
+        apns_id: The id of its receipt.
+        app: Bundle id.
+        environment: Apple's environment.
+        push_type: Value of apns-push-type.
+        device_token: Lower-case hex.
+        status: HTTP status of Apple's last answer; 0 when there was none.
+        reason: Apple's reason, or ours in words; empty on success.
+        unregistered_at: Unix milliseconds at which Apple knew the device token dead; 0 when unknown. Forget the
+            device token only if the app did not register it again later.
+        at: When it ended, in Unix seconds of the state server's clock.
+        stream_id: Its place in its stream, for acknowledging.
+        shard: The shard of that stream.
+    """
+
+    outcome: Outcome
+    apns_id: str
+    app: str
+    environment: Environment
+    push_type: str
+    device_token: str
+    status: int = 0
+    reason: str = ""
+    unregistered_at: int = 0
+    at: float = 0.0
+    stream_id: str = ""
+    shard: int = 0
+
+
+def decode(fields: Mapping[bytes, bytes], *, stream_id: str, shard: int) -> Feedback:
+    """Return the record of a stream entry."""
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+    return Feedback(
+        outcome=Outcome(text["outcome"]),
+        apns_id=text["apns_id"],
+        app=text["app"],
+        environment=Environment(text["environment"]),
+        push_type=text["push_type"],
+        device_token=text["device_token"],
+        status=int(text["status"]),
+        reason=text["reason"],
+        unregistered_at=int(text["unregistered_at"]),
+        at=float(text["at"]),
+        stream_id=stream_id,
+        shard=shard,
+    )

@@ -1,0 +1,30 @@
+local now = read_clock()
+local function seconds(value) return string.format('%.6f', value) end
+
+local FEEDBACK_LENGTH, DEAD_LENGTH = 100000, 10000
+local SETTLED_MEMORY_S = 3600
+
+-- Adds a list of field, value, ... with the time to a bounded stream.
+local function add_to(stream, length, entry)
+  entry[#entry + 1] = 'at'
+  entry[#entry + 1] = seconds(now)
+  redis.call('XADD', stream, 'MAXLEN', '~', length, '*', unpack(entry))
+end
+
+-- Writes what a list of ended notifications leaves behind: {count = {field = n}, feedback = {...}, dead = {...}}.
+local function write_ends(ends, feedback, counters, dead)
+  for field, count in pairs(ends.count) do redis.call('HINCRBY', counters, field, count) end
+  for _, entry in ipairs(ends.feedback) do add_to(feedback, FEEDBACK_LENGTH, entry) end
+  for _, entry in ipairs(ends.dead) do add_to(dead, DEAD_LENGTH, entry) end
+end
+
+-- Has this id been accepted before? Returns nil, 'repeated' or 'conflict'.
+local function accepted_before(seen, digest)
+  local known = redis.call('GET', seen)
+  if not known then return nil end
+  if known == '*' or digest == '' or known == digest then return 'repeated' end
+  return 'conflict'
+end
+
+-- A settled id stays known for a while, so that a caller who was left in doubt may send it again.
+local function remember_settled(seen) redis.call('SET', seen, '*', 'NX', 'EX', SETTLED_MEMORY_S) end

@@ -1,0 +1,4 @@
+-- What time is it?
+-- KEYS clock
+-- Returns Unix seconds.
+return seconds(now)

@@ -1,0 +1,86 @@
+"""The door to Celery for whoever publishes: web apps, and workers that put batches back.
+
+A message holds a batch id and nothing else; what Flower may show of it travels as its argument summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final
+
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import KombuError
+
+from dispatcher import routing
+from dispatcher.outbox import Message
+
+#: After a failed publication the broker is left alone for this long: the sweep publishes what waits.
+PAUSE_S: Final = 5.0
+
+
+def queues() -> list[Queue]:
+    """Return every queue, declared in full."""
+    return [Queue(name, routing_key=name) for name in routing.QUEUE_LANES]
+
+
+def make_celery(broker_url: str, *, timeout_s: float) -> Celery:
+    """Return a Celery app that publishes without waiting longer than `timeout_s` for the broker.
+
+    It is never the current app, so the web app's own Celery stays what it is.
+    """
+    app = Celery("apns-producer", broker=broker_url, set_as_current=False, fixups=[])
+    app.conf.update(
+        task_queues=queues(),
+        task_create_missing_queues=False,
+        task_ignore_result=True,
+        task_publish_retry=False,
+        broker_connection_timeout=timeout_s,
+        broker_transport_options={
+            "max_retries": 0,
+            "priority_steps": [0],
+            "socket_connect_timeout": timeout_s,
+            "socket_timeout": timeout_s,
+            "socket_keepalive": True,
+            "client_name": "apns-producer",
+        },
+    )
+    return app
+
+
+class Publisher:
+    """Publishes messages; a broker that is gone costs one timeout, then nothing for a while."""
+
+    def __init__(self, celery_app: Celery) -> None:
+        self._celery = celery_app
+        self._paused_until = 0.0
+
+    def publish(self, message: Message) -> bool:
+        """Publish the message of a batch; False when the broker did not take it."""
+        lane = routing.QUEUE_LANES[message.queue]
+        return self._send(routing.task_name(lane), [message.batch_id], message.queue, message.summary)
+
+    def publish_all(self, messages: Sequence[Message]) -> int:
+        """Publish messages in order; returns how many the broker took."""
+        return sum(self.publish(message) for message in messages)
+
+    def publish_marker(self, queue: str, sent: str) -> bool:
+        """Send a marker through a queue; False when the broker did not take it."""
+        return self._send(routing.MARKER_TASK, [queue, sent], queue, queue)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._celery.close()
+
+    def _send(self, task: str, args: list[Any], queue: str, summary: str) -> bool:
+        if monotonic() < self._paused_until:
+            return False
+        try:
+            self._celery.send_task(
+                task, args=args, queue=queue, ignore_result=True, retry=False, argsrepr=f"({summary})", kwargsrepr="{}"
+            )
+        except (KombuError, OSError):
+            self._paused_until = monotonic() + PAUSE_S
+            return False
+        return True

@@ -1,0 +1,122 @@
+"""What a web app asks for, and what it gets back at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from dispatcher.push_types import Environment, Lane
+
+
+class Report(StrEnum):
+    """Which ends of a notification the app wants to hear about."""
+
+    FAILURES = "failures"
+    EVERYTHING = "everything"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """One push asked for.
+
+    Attributes:
+        app: Bundle id of a configured app.
+        push_type: One of the eleven values of apns-push-type.
+        device_token: Hex, any case; lower-cased when it is sent.
+        payload: JSON object: `aps` with Apple's keys, the app's own beside it.
+        environment: Overrides the app's environment.
+        priority: apns-priority; None takes the push type's.
+        expiration: apns-expiration in Unix seconds; 0 forbids storing; None takes the push type's rule.
+        expires_in: Seconds during which we try; afterwards the push never leaves and is reported expired.
+        collapse_id: At most 64 bytes of UTF-8: a shown notification with the same id is replaced.
+        apns_id: The caller's own id, a canonical lower-case UUID; the same id is accepted once within a day.
+        collapse: Keep only the newest waiting one per device; background pushes always do.
+        report: Which ends to report as feedback.
+
+    Source: "Sending notification requests to APNs", "Generating a remote notification".
+    """
+
+    app: str
+    push_type: str
+    device_token: str
+    payload: Mapping[str, Any]
+    environment: Environment | None = None
+    priority: int | None = None
+    expiration: int | None = None
+    expires_in: float | None = None
+    collapse_id: str | None = None
+    apns_id: str | None = None
+    collapse: bool = False
+    report: Report = Report.FAILURES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A notification was accepted; it will end in exactly one way.
+
+    Attributes:
+        apns_id: Its id, here and at Apple.
+        lane: Which workers will send it.
+        queued: False when only the state server has it: a worker's sweep will queue it.
+        replaced: It took the place of one still waiting for the same device.
+        repeated: The same apns id had been accepted before; nothing was added.
+    """
+
+    apns_id: str
+    lane: Lane
+    queued: bool = True
+    replaced: bool = False
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One device token of a bulk call that was not accepted.
+
+    Attributes:
+        position: Its place in the iterable, from 0.
+        field: Name of the offending argument.
+        rule: The rule in words.
+    """
+
+    position: int
+    field: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchReceipt:
+    """One accepted batch: the apns id of its n-th notification is the batch id plus n.
+
+    Attributes:
+        batch_id: Its id.
+        count: Notifications in it.
+        queued: False when only the state server has it.
+    """
+
+    batch_id: str
+    count: int
+    queued: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkReceipt:
+    """What `send_many` accepted and refused.
+
+    Attributes:
+        lane: Which workers will send it.
+        accepted: Number of notifications accepted.
+        refused: Number of device tokens refused.
+        refusals: The first refusals, at most 1,000.
+        batches: The accepted batches, in order.
+        replaced: How many took the place of a waiting one.
+    """
+
+    lane: Lane
+    accepted: int
+    refused: int
+    refusals: tuple[Refusal, ...]
+    batches: tuple[BatchReceipt, ...]
+    replaced: int = 0

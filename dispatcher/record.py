@@ -1,0 +1,96 @@
+"""How accepted notifications lie in the state server: one header line of JSON, then the payload's exact bytes.
+
+A worker never parses a payload; it sends the bytes that were validated. JSON written by `json.dumps` holds no line
+feed, so the first one ends the header.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dispatcher.errors import MessageError
+from dispatcher.notification import Report
+from dispatcher.push_types import Environment
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """1 to 500 accepted notifications of one app, environment, push type and payload.
+
+    Attributes:
+        app: Bundle id.
+        environment: Apple's environment.
+        push_type: Value of apns-push-type.
+        device_tokens: Lower-case hex, in the order of their apns ids.
+        payload: The exact bytes to send.
+        priority: Value of apns-priority.
+        expiration: Value of apns-expiration, None to leave the header out.
+        expires_in: Seconds from acceptance during which we try; None for no limit.
+        collapse_id: Value of apns-collapse-id, None to leave the header out.
+        report: Which ends to report.
+    """
+
+    app: str
+    environment: Environment
+    push_type: str
+    device_tokens: tuple[str, ...]
+    payload: bytes
+    priority: int
+    expiration: int | None = None
+    expires_in: float | None = None
+    collapse_id: str | None = None
+    report: Report = Report.FAILURES
+
+
+def encode(record: Record) -> bytes:
+    """Return a record's stored form."""
+    header = {
+        "v": VERSION,
+        # summaries.lua finds these two, side by side, at the start of a record
+        "app": record.app,
+        "count": len(record.device_tokens),
+        "environment": record.environment,
+        "push_type": record.push_type,
+        "priority": record.priority,
+        "expiration": record.expiration,
+        "expires_in": record.expires_in,
+        "collapse_id": record.collapse_id,
+        "report": record.report,
+        "device_tokens": record.device_tokens,
+    }
+    return json.dumps(header, separators=(",", ":")).encode() + b"\n" + record.payload
+
+
+def decode(stored: bytes) -> Record:
+    """Return the record of its stored form.
+
+    Raises:
+        MessageError: The bytes are no record, or of a version this release does not know.
+    """
+    header_line, separator, payload = stored.partition(b"\n")
+    try:
+        header = json.loads(header_line)
+        if not separator or header["v"] != VERSION:
+            raise MessageError(f"record of version {header['v']!r}, this release reads version {VERSION}")
+        return _record(header, payload)
+    except (ValueError, KeyError, TypeError) as exc:
+        raise MessageError(f"record cannot be read: {type(exc).__name__}") from exc
+
+
+def _record(header: dict[str, Any], payload: bytes) -> Record:
+    return Record(
+        app=header["app"],
+        environment=Environment(header["environment"]),
+        push_type=header["push_type"],
+        device_tokens=tuple(header["device_tokens"]),
+        payload=payload,
+        priority=header["priority"],
+        expiration=header["expiration"],
+        expires_in=header["expires_in"],
+        collapse_id=header["collapse_id"],
+        report=Report(header["report"]),
+    )

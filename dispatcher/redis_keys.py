@@ -1,0 +1,133 @@
+"""Every key in the state server, written down once.
+
+A shard's keys share the hash tag `{NN}`, so that a script touches one slot of a Redis Cluster.
+
+apns:{NN}:batch:<batch id>        string     time of acceptance, a space, the record (see record.py)
+apns:{NN}:claim:<batch id>        hash       claim, owner's random id (absent when unclaimed); lease, its end; claims,
+                                             times claimed since the last progress; done, a bitmap of ended
+                                             notifications; queue, where to put it again; <index>, "attempts due" of
+                                             a notification that waits for its next try
+apns:{NN}:queued:<queue>          zset       batch id or wake-up -> time of publication, while unclaimed
+apns:{NN}:leased:<lane>           zset       batch id or wake-up -> end of the lease
+apns:{NN}:due:<lane>              zset       batch id -> when to queue it again
+apns:{NN}:slot:<device>           hash       id, apns id of the newest notification; record; at, time of acceptance;
+                                             attempts; claim and sending, owner and apns id while leased
+apns:{NN}:held:<app>              zset       device -> when its slot is due
+apns:{NN}:slot-leased:<app>       zset       device -> end of the lease
+apns:{NN}:seen:<apns id>          string     digest of the content accepted under a caller's own apns id; a day
+apns:{NN}:feedback                stream     what the app is told, bounded
+apns:{NN}:dead:<app>              stream     what could not be sent, bounded
+apns:{NN}:counters                hash       event|app|lane|detail -> count
+apns:{00}:turn:<lane>             string     which worker sweeps the lane, expiring
+apns:{00}:marker:<queue>          hash       sent, time of the outstanding marker; tries; age, the queue's age in
+                                             seconds when a marker last came out
+apns:{00}:workers                 zset       host of a worker and lane -> when it last swept or sent
+apns:{NN}:clock                   string     seconds added to the server's clock; only read in development
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from dispatcher.push_types import Lane
+
+PREFIX: Final = "apns:"
+#: The shard of what exists once for the whole fleet.
+FLEET_SHARD: Final = 0
+_DIGEST_BYTES: Final = 16
+
+
+def prefix(shard: int) -> str:
+    """Return what every key of a shard begins with."""
+    return f"{PREFIX}{{{shard:02d}}}:"
+
+
+def batch(shard: int, batch_id: str) -> str:
+    """Return the key of a batch's record."""
+    return f"{prefix(shard)}batch:{batch_id}"
+
+
+def claim(shard: int, batch_id: str) -> str:
+    """Return the key of a batch's claim and progress."""
+    return f"{prefix(shard)}claim:{batch_id}"
+
+
+def queued(shard: int, queue: str) -> str:
+    """Return the key of what is published and unclaimed."""
+    return f"{prefix(shard)}queued:{queue}"
+
+
+def leased(shard: int, lane: Lane) -> str:
+    """Return the key of a lane's leases."""
+    return f"{prefix(shard)}leased:{lane}"
+
+
+def due(shard: int, lane: Lane) -> str:
+    """Return the key of a lane's waiting batches."""
+    return f"{prefix(shard)}due:{lane}"
+
+
+def slot(shard: int, device: str) -> str:
+    """Return the key of a device's slot."""
+    return f"{prefix(shard)}slot:{device}"
+
+
+def held(shard: int, app: str) -> str:
+    """Return the key of an app's held slots."""
+    return f"{prefix(shard)}held:{app}"
+
+
+def slot_leased(shard: int, app: str) -> str:
+    """Return the key of an app's slots being sent."""
+    return f"{prefix(shard)}slot-leased:{app}"
+
+
+def seen(shard: int, apns_id: str) -> str:
+    """Return the key that remembers a caller's own apns id."""
+    return f"{prefix(shard)}seen:{apns_id}"
+
+
+def feedback(shard: int) -> str:
+    """Return the key of a shard's feedback stream."""
+    return f"{prefix(shard)}feedback"
+
+
+def dead(shard: int, app: str) -> str:
+    """Return the key of an app's dead letters."""
+    return f"{prefix(shard)}dead:{app}"
+
+
+def counters(shard: int) -> str:
+    """Return the key of a shard's counters."""
+    return f"{prefix(shard)}counters"
+
+
+def clock(shard: int) -> str:
+    """Return the key of the development clock's offset."""
+    return f"{prefix(shard)}clock"
+
+
+def turn(lane: Lane) -> str:
+    """Return the key of a lane's sweeping turn."""
+    return f"{prefix(FLEET_SHARD)}turn:{lane}"
+
+
+def marker(queue: str) -> str:
+    """Return the key of a queue's marker."""
+    return f"{prefix(FLEET_SHARD)}marker:{queue}"
+
+
+def workers() -> str:
+    """Return the key of the workers' last signs of life."""
+    return f"{prefix(FLEET_SHARD)}workers"
+
+
+def device_digest(environment: str, topic: str, device_token: str) -> bytes:
+    """Return the 16 bytes that stand for one (environment, topic, device token) in keys."""
+    return blake2b(f"{environment}\n{topic}\n{device_token}".encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def counter(event: str, app: str, lane: Lane, detail: str = "") -> str:
+    """Return the field of a counter."""
+    return f"{event}|{app}|{lane}|{detail}"

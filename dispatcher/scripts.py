@@ -1,0 +1,48 @@
+"""The Lua scripts: which pieces each is made of, and how they are read.
+
+A script is its clock, the common words, the words of its subject and its own text. In production the clock is the
+server's; in development it can be moved by the key `clock`, so that tests see an hour pass in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import Final
+
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "put": (),
+    "claim": (),
+    "progress": ("claims",),
+    "settle": ("claims",),
+    "sweep": ("summaries",),
+    "lost": ("summaries",),
+    "marker_send": (),
+    "marker_out": (),
+    "put_slot": ("slots",),
+    "claim_slots": ("slots",),
+    "give_back": ("slots",),
+    "sweep_slots": ("slots",),
+    "time": (),
+}
+
+
+class Clock(StrEnum):
+    """Whose seconds a script counts."""
+
+    SERVER = "server"
+    SHIFTED = "shifted"
+
+
+@cache
+def source(name: str, clock: Clock) -> str:
+    """Return the whole text of a script."""
+    pieces = (f"clock_{clock}", "common", *_WORDS[name], name)
+    return "\n".join(_piece(piece) for piece in pieces)
+
+
+@cache
+def _piece(name: str) -> str:
+    return resources.files("dispatcher").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")

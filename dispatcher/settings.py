@@ -1,0 +1,220 @@
+"""Settings of producers and workers: environment variables and one TOML file, checked whole before anything starts.
+
+Environment variables: `APNS_BROKER_URL`, `APNS_STATE_URL` (default: the broker's server), `APNS_CONFIG` (the path of
+the TOML file), `APNS_MODE` (`development`, the default, or `production`), `APNS_TIMEOUT` (seconds, default 2).
+
+Reading them never opens a signing key: producers have none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import SecretStr
+
+from dispatcher.errors import NotificationError, SettingsError
+from dispatcher.push_types import Environment
+from dispatcher.scripts import Clock
+from dispatcher.settings_problems import did_you_mean, names
+from dispatcher.settings_reading import read_document, read_variables
+from dispatcher.settings_schema import Document, Variables
+from dispatcher.settings_urls import masked_url, state_url_of
+
+__all__ = ["App", "Endpoints", "Mode", "Settings", "SigningKey", "WorkerSettings", "masked_url"]
+
+
+class Mode(StrEnum):
+    """How strict we are; not Apple's environment.
+
+    Development is the default because production only refuses more (open key files, shortened retries, an embedded
+    server): it never changes what is sent or where to, so a first start works and a deployment opts into refusals.
+    """
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """A signing key, unread.
+
+    Attributes:
+        key_id: Apple's id of the key.
+        team_id: The team it belongs to.
+        file: Its .p8, an absolute path.
+    """
+
+    key_id: str
+    team_id: str
+    file: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """An app whose devices are pushed to.
+
+    Attributes:
+        bundle_id: Its name everywhere.
+        key_id: The signing key that may push to it; always one of `Settings.keys`.
+        environment: Where its device tokens belong unless a notification says otherwise.
+        background_per_hour: How many background notifications a device gets per hour.
+    """
+
+    bundle_id: str
+    key_id: str
+    environment: Environment
+    background_per_hour: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where APNs is, or its stand-in.
+
+    Attributes:
+        production: `https://HOST` or `https://HOST:PORT`, without a path.
+        sandbox: The same for the sandbox.
+        ca_file: The only authority trusted there, an absolute path; None for those of the system.
+    """
+
+    production: str
+    sandbox: str
+    ca_file: Path | None
+
+    def url(self, environment: Environment) -> str:
+        """Return the address that serves an environment."""
+        return {Environment.PRODUCTION: self.production, Environment.SANDBOX: self.sandbox}[environment]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How workers send.
+
+    Attributes:
+        transport: Which implementation of the transport.
+        connections: The most connections to APNs of one process for one environment and key.
+    """
+
+    transport: str
+    connections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything configured; immutable, and fit to print: passwords are hidden.
+
+    Attributes:
+        mode: How strict we are.
+        broker_url: For Celery; several are separated by semicolons.
+        state_url: For redis-py.
+        timeout_s: How long a producer's call may take.
+        apps: By bundle id; at least one.
+        keys: By key id.
+        endpoints: Where APNs is.
+        workers: How workers send.
+        retry_scale: What every retry delay is multiplied by; 1 in production.
+    """
+
+    mode: Mode
+    broker_url: SecretStr
+    state_url: SecretStr
+    timeout_s: float
+    apps: Mapping[str, App]
+    keys: Mapping[str, SigningKey]
+    endpoints: Endpoints
+    workers: WorkerSettings
+    retry_scale: float
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Read and check the settings; a variable that is set to nothing counts as not set.
+
+        Args:
+            env: The environment variables; None for those of the process.
+
+        Raises:
+            SettingsError: Something is wrong; lists every problem with the variable, or the file and line, to change.
+        """
+        given = {name: value for name, value in (os.environ if env is None else env).items() if value}
+        variables, problems = read_variables(given)
+        document = None
+        if config := given.get("APNS_CONFIG"):
+            production = given.get("APNS_MODE") == Mode.PRODUCTION
+            document, file_problems = read_document(Path(config), production=production)
+            problems += file_problems
+        state_url = _state_url(variables, problems) if variables else None
+        if problems or variables is None or document is None or state_url is None:
+            raise SettingsError(problems)
+        return _settings(variables, document, state_url)
+
+    @property
+    def is_production(self) -> bool:
+        """Whether everything that could lose or leak something is refused."""
+        return self.mode is Mode.PRODUCTION
+
+    @property
+    def clock(self) -> Clock:
+        """Whose seconds the state server counts: its own in production, which nobody can shift."""
+        return {Mode.DEVELOPMENT: Clock.SHIFTED, Mode.PRODUCTION: Clock.SERVER}[self.mode]
+
+    def app(self, bundle_id: str) -> App:
+        """Return a configured app.
+
+        Raises:
+            NotificationError: It is not configured; names the apps that are.
+        """
+        try:
+            return self.apps[bundle_id]
+        except KeyError as exc:
+            rule = f"is not configured; configured apps: {names(self.apps)}{did_you_mean(bundle_id, self.apps)}"
+            raise NotificationError("app", rule) from exc
+
+
+def _state_url(variables: Variables, problems: list[str]) -> SecretStr | None:
+    """Return where state is kept; adds a problem when the broker's server cannot keep it."""
+    if variables.state_url is not None:
+        return variables.state_url
+    broker_url = variables.broker_url.get_secret_value()
+    state_url = state_url_of(broker_url)
+    if state_url is None:
+        mend = "set it to the address of a Redis or Valkey server, such as redis://localhost:6379/1"
+        problems.append(f"APNS_STATE_URL is not set, and {masked_url(broker_url)} can only be a broker; {mend}")
+        return None
+    return SecretStr(state_url)
+
+
+def _settings(variables: Variables, document: Document, state_url: SecretStr) -> Settings:
+    directory = Path(variables.config).absolute().parent
+    endpoints = document.endpoints
+    keys = {
+        key_id: SigningKey(key_id=key_id, team_id=key.team_id, file=directory / key.file)
+        for key_id, key in document.keys.items()
+    }
+    apps = {
+        bundle_id: App(
+            bundle_id=bundle_id,
+            key_id=app.key,
+            environment=Environment(app.environment),
+            background_per_hour=app.background_per_hour,
+        )
+        for bundle_id, app in document.apps.items()
+    }
+    return Settings(
+        mode=Mode(variables.mode),
+        broker_url=variables.broker_url,
+        state_url=state_url,
+        timeout_s=variables.timeout_s,
+        apps=MappingProxyType(apps),
+        keys=MappingProxyType(keys),
+        endpoints=Endpoints(
+            production=endpoints.production,
+            sandbox=endpoints.sandbox,
+            ca_file=directory / endpoints.ca_file if endpoints.ca_file else None,
+        ),
+        workers=WorkerSettings(transport=document.workers.transport, connections=document.workers.connections),
+        retry_scale=document.development.retry_scale,
+    )

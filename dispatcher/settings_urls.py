@@ -1,0 +1,120 @@
+"""Addresses of brokers, state servers and APNs: which are understood, and how to show them without passwords."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+#: Several brokers in one address, as kombu writes them; a password may hold a semicolon.
+_NEXT_BROKER: Final = re.compile(r";(?=[A-Za-z0-9+]+://)")
+
+_USER_AND_PASSWORD: Final = re.compile(r"^(?P<scheme>[^:/]*://)?(?:(?P<user>[^:@]*):)?(?P<secret>.*)@", re.DOTALL)
+_PASSWORD_IN_QUERY: Final = re.compile(r"(?<=[?&])(?P<name>\w*password)=[^&]*", re.IGNORECASE)
+
+#: kombu's spelling of a choice that redis-py writes without prefix and in lower case.
+_CERT_REQS: Final = re.compile(r"(?<=[?&]ssl_cert_reqs=)CERT_(?P<choice>\w+)")
+
+
+def _same_server(broker_url: str) -> str:
+    return _CERT_REQS.sub(lambda found: found["choice"].lower(), broker_url)
+
+
+def _same_socket(broker_url: str) -> str:
+    url = urlsplit(broker_url)
+    # kombu takes the database from virtual_host, redis-py from db.
+    database = parse_qs(url.query).get("virtual_host", ["0"])[0].strip("/")
+    return f"unix://{url.netloc}{url.path}?db={database}"
+
+
+def _none(_broker_url: str) -> None:
+    return None
+
+
+#: Scheme of the broker -> how its server is reached as state server; None when it cannot be one.
+BROKER_SCHEMES: Final[Mapping[str, Callable[[str], str | None]]] = {
+    "redis": _same_server,
+    "rediss": _same_server,
+    "redis+socket": _same_socket,
+    "sentinel": _none,
+    "amqp": _none,
+    "amqps": _none,
+}
+STATE_SCHEMES: Final = ("redis", "rediss", "unix")
+
+
+def masked_url(url: str) -> str:
+    """Return an address fit for a log or an error: passwords are replaced by `***`.
+
+    A lone word before the host is taken for a password too, since people forget the colon.
+    """
+    return ";".join(_masked(part) for part in _NEXT_BROKER.split(url))
+
+
+def state_url_of(broker_url: str) -> str | None:
+    """Return the address of the broker's server as a state server, or None when it cannot be one."""
+    if len(_NEXT_BROKER.split(broker_url)) > 1:
+        return None
+    return BROKER_SCHEMES[scheme_of(broker_url)](broker_url)
+
+
+def scheme_of(url: str) -> str:
+    """Return the scheme in lower case; empty when there is none."""
+    scheme, separator, _rest = url.partition("://")
+    return scheme.lower() if separator else ""
+
+
+def checked_broker_url(url: str) -> str:
+    """Return the address of a broker, or of several separated by semicolons.
+
+    Raises:
+        ValueError: It cannot be understood. Never shows the address: it may hold a password.
+    """
+    for part in _NEXT_BROKER.split(url):
+        _check_server(part, tuple(BROKER_SCHEMES))
+    return url
+
+
+def checked_state_url(url: str) -> str:
+    """Return the address of a state server.
+
+    Raises:
+        ValueError: It cannot be understood. Never shows the address: it may hold a password.
+    """
+    _check_server(url, STATE_SCHEMES)
+    return url
+
+
+def checked_endpoint(url: str) -> str:
+    """Return the address of APNs or its stand-in, without a trailing slash.
+
+    Raises:
+        ValueError: It is not https, has no host, or holds more than host and port.
+    """
+    parts = urlsplit(url)
+    beyond = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme != "https" or not parts.hostname or parts.port == 0 or beyond:
+        raise ValueError("must be https://HOST or https://HOST:PORT")
+    return url.rstrip("/")
+
+
+def _check_server(url: str, schemes: tuple[str, ...]) -> None:
+    if scheme_of(url) not in schemes:
+        raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
+    try:
+        _port = urlsplit(url).port
+    except ValueError as exc:
+        # urllib quotes what it took for the port, and that is the password when it holds an unescaped slash.
+        rule = "has no readable host and port; special characters in a password are written %2F, %40 ..."
+        raise ValueError(rule) from exc
+
+
+def _masked(url: str) -> str:
+    without_password = _USER_AND_PASSWORD.sub(_without_secret, url)
+    return _PASSWORD_IN_QUERY.sub(r"\g<name>=***", without_password)
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    user = f"{found['user']}:" if found["user"] is not None else ""
+    return f"{found['scheme'] or ''}{user}***@"

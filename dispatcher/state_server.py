@@ -1,0 +1,143 @@
+"""The door to the state server: runs calls, one or many in one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+import redis
+import redis.asyncio
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.retry import Retry
+
+from dispatcher import redis_keys, scripts
+from dispatcher.errors import EnqueueError
+from dispatcher.scripts import Clock
+from dispatcher.state_call import StateCall
+
+ReplyT = TypeVar("ReplyT")
+
+_WORKER_TIMEOUT_S: Final = 5.0
+_WORKER_RETRIES: Final = 3
+
+
+class StateServer:
+    """The state server as producers see it: it answers in time or the call fails."""
+
+    def __init__(self, url: str, *, clock: Clock, timeout_s: float) -> None:
+        # Connecting and answering share the time a call may take.
+        self._client = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=timeout_s / 2,
+            socket_timeout=timeout_s / 2,
+            retry=Retry(NoBackoff(), 0),
+            client_name="apns-producer",
+        )
+        self._clock = clock
+        self._scripts: dict[str, Any] = {}
+
+    def run(self, call: StateCall[ReplyT], *, apns_ids: Sequence[str] = ()) -> ReplyT:
+        """Run one call.
+
+        Raises:
+            EnqueueError: The server did not confirm it; says whether it may have been done.
+        """
+        try:
+            return call.read(self._script(call.script)(keys=_keys(call), args=call.args))
+        except redis.RedisError as exc:
+            raise _enqueue_error(exc, apns_ids) from exc
+
+    def run_all(self, calls: Sequence[StateCall[ReplyT]], *, apns_ids: Sequence[str] = ()) -> list[ReplyT]:
+        """Run calls in one round trip.
+
+        Raises:
+            EnqueueError: The server did not confirm all of them.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        for call in calls:
+            self._script(call.script)(keys=_keys(call), args=call.args, client=pipeline)
+        try:
+            replies = pipeline.execute()
+        except redis.RedisError as exc:
+            raise _enqueue_error(exc, apns_ids) from exc
+        return [call.read(reply) for call, reply in zip(calls, replies, strict=True)]
+
+    @property
+    def client(self) -> redis.Redis:
+        """The connection itself, for streams."""
+        return self._client
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+    def _script(self, name: str) -> Any:
+        if name not in self._scripts:
+            self._scripts[name] = self._client.register_script(scripts.source(name, self._clock))
+        return self._scripts[name]
+
+
+class AsyncStateServer:
+    """The state server as workers see it: calls are tried again for a moment when the connection is lost."""
+
+    def __init__(self, url: str, *, clock: Clock) -> None:
+        self._client = redis.asyncio.Redis.from_url(
+            url,
+            socket_connect_timeout=_WORKER_TIMEOUT_S,
+            socket_timeout=_WORKER_TIMEOUT_S,
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), _WORKER_RETRIES),
+            retry_on_error=[redis.ConnectionError, redis.TimeoutError],
+            client_name="apns-worker",
+        )
+        self._clock = clock
+        self._scripts: dict[str, Any] = {}
+
+    async def run(self, call: StateCall[ReplyT]) -> ReplyT:
+        """Run one call.
+
+        Raises:
+            redis.RedisError: The server did not confirm it.
+        """
+        return call.read(await self._script(call.script)(keys=_keys(call), args=call.args))
+
+    async def run_all(self, calls: Iterable[StateCall[ReplyT]]) -> list[ReplyT]:
+        """Run calls in one round trip.
+
+        Raises:
+            redis.RedisError: The server did not confirm all of them.
+        """
+        calls = tuple(calls)
+        pipeline = self._client.pipeline(transaction=False)
+        for call in calls:
+            await self._script(call.script)(keys=_keys(call), args=call.args, client=pipeline)
+        replies = await pipeline.execute()
+        return [call.read(reply) for call, reply in zip(calls, replies, strict=True)]
+
+    @property
+    def client(self) -> redis.asyncio.Redis:
+        """The connection itself, for plain commands."""
+        return self._client
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    def _script(self, name: str) -> Any:
+        if name not in self._scripts:
+            self._scripts[name] = self._client.register_script(scripts.source(name, self._clock))
+        return self._scripts[name]
+
+
+def _keys(call: StateCall[Any]) -> list[str]:
+    return [*call.keys, redis_keys.clock(call.shard)]
+
+
+def _enqueue_error(exc: redis.RedisError, apns_ids: Sequence[str]) -> EnqueueError:
+    # An answer with an error means that the script was refused before it wrote; a refused connection never reached
+    # the server. Anything else may have been done. (redis-py leaves the system's error in the context.)
+    never_reached = isinstance(exc.__cause__ or exc.__context__, (ConnectionRefusedError, FileNotFoundError))
+    return EnqueueError(
+        f"the state server did not take it ({type(exc).__name__})",
+        certainly_not_accepted=never_reached or isinstance(exc, redis.ResponseError),
+        apns_ids=apns_ids,
+    )

