@@ -1,0 +1,141 @@
+"""One attempt to send one notification, from its last checks to a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from dispatcher.errors import SigningError, TransportError
+from dispatcher.feedback import Outcome
+from dispatcher.push_types import PUSH_TYPES
+from dispatcher.record import Record
+from dispatcher.settings import App
+from workers import retry
+from workers.lease import LANE_TIMES, Lease
+from workers.retry import Decision, Finish, Release, Retry
+from workers.transport.port import GateClosedError, PushRequest, Transport
+
+#: An app that this worker does not know may be known after the next deployment.
+UNKNOWN_APP_DELAY_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """What every attempt of a process shares.
+
+    Attributes:
+        transport: The way to APNs.
+        apps: The apps this worker knows, by bundle id.
+        now: The state server's clock, Unix seconds.
+        dice: Random numbers from 0 up to 1.
+        retry_scale: Factor on every delay.
+        has_stopped: Whether this process opens no stream any more, because it ends.
+    """
+
+    transport: Transport
+    apps: Mapping[str, App]
+    now: Callable[[], float]
+    dice: Callable[[], float]
+    retry_scale: float
+    has_stopped: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One notification, ready to be sent.
+
+    Attributes:
+        record: The record it is part of.
+        index: Its place there.
+        apns_id: Its id.
+        accepted_at: When it was accepted, Unix seconds.
+        attempts: Attempts used before.
+        lease: The claim it is sent under.
+    """
+
+    record: Record
+    index: int
+    apns_id: str
+    accepted_at: float
+    attempts: int
+    lease: Lease
+
+    @property
+    def expires_at(self) -> float | None:
+        """When it must not be sent any more, Unix seconds; None for never."""
+        ends = [self.accepted_at + self.record.expires_in] if self.record.expires_in is not None else []
+        if self.record.expiration:
+            ends.append(float(self.record.expiration))
+        return min(ends, default=None)
+
+
+async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
+    """Send a notification if it still may be sent, and decide what becomes of it."""
+    app = sending.apps.get(attempt.record.app)
+    if app is None:
+        return Retry(delay_s=UNKNOWN_APP_DELAY_S, attempts=attempt.attempts, reason="app not configured here")
+    try:
+        answer = await sending.transport.send(_request(attempt, app, sending))
+    except GateClosedError:
+        return _expired() if _is_expired(attempt, sending.now()) else Release()
+    except SigningError as exc:
+        return _silence(attempt, sending, str(exc), maybe_sent=False)
+    except TransportError as exc:
+        return _silence(attempt, sending, exc.reason, maybe_sent=exc.maybe_sent)
+    return retry.decide(
+        answer,
+        attempts=attempt.attempts,
+        time_left_s=_time_left_s(attempt, sending.now()),
+        scale=sending.retry_scale,
+        dice=sending.dice(),
+    )
+
+
+def _request(attempt: Attempt, app: App, sending: Sending) -> PushRequest:
+    record = attempt.record
+    push_type = PUSH_TYPES[record.push_type]
+
+    def may_open() -> bool:
+        is_over = sending.has_stopped() or _is_expired(attempt, sending.now())
+        return not is_over and attempt.lease.may_open()
+
+    return PushRequest(
+        environment=record.environment,
+        key_id=app.key_id,
+        device_token=record.device_tokens[attempt.index],
+        apns_id=attempt.apns_id,
+        topic=push_type.topic(record.app),
+        push_type=push_type.name,
+        priority=record.priority,
+        expiration=record.expiration,
+        collapse_id=record.collapse_id,
+        payload=record.payload,
+        deadline_s=LANE_TIMES[push_type.lane].deadline_s,
+        may_open=may_open,
+    )
+
+
+def _silence(attempt: Attempt, sending: Sending, reason: str, *, maybe_sent: bool) -> Decision:
+    return retry.decide_silence(
+        reason,
+        maybe_sent=maybe_sent,
+        attempts=attempt.attempts,
+        time_left_s=_time_left_s(attempt, sending.now()),
+        scale=sending.retry_scale,
+        dice=sending.dice(),
+    )
+
+
+def _time_left_s(attempt: Attempt, now: float) -> float | None:
+    expires_at = attempt.expires_at
+    return None if expires_at is None else expires_at - now
+
+
+def _is_expired(attempt: Attempt, now: float) -> bool:
+    expires_at = attempt.expires_at
+    return expires_at is not None and now >= expires_at
+
+
+def _expired() -> Finish:
+    return Finish(outcome=Outcome.EXPIRED, reason="its time was over before it could be sent")

@@ -1,0 +1,62 @@
+"""What a decision leaves behind: counters, feedback, dead letters; and the words Flower shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from dispatcher import record, redis_keys
+from dispatcher.feedback import QUIET_OUTCOMES, Outcome
+from dispatcher.notification import Report
+from dispatcher.outbox import Ends
+from dispatcher.push_types import PUSH_TYPES
+from dispatcher.record import Record
+from workers.retry import Decision, Finish, Release, Retry
+
+_WORDS: Final[Mapping[Outcome, str]] = {Outcome.DELIVERED: "sent", Outcome.DEAD_LETTERED: "dead-lettered"}
+
+
+def leave(ends: Ends, batch: Record, index: int, apns_id: str, decision: Finish | Retry) -> None:
+    """Add what one notification of a record leaves behind."""
+    lane = PUSH_TYPES[batch.push_type].lane
+    if isinstance(decision, Retry):
+        ends.add(redis_keys.counter("retried", batch.app, lane, decision.reason))
+        return
+    ends.add(redis_keys.counter(decision.outcome, batch.app, lane, decision.reason))
+    if decision.outcome not in QUIET_OUTCOMES or batch.report is Report.EVERYTHING:
+        ends.feedback.append(_entry(batch, index, apns_id, decision))
+    if decision.outcome is Outcome.DEAD_LETTERED:
+        single = record.encode(replace(batch, device_tokens=(batch.device_tokens[index],)))
+        ends.dead.append([*_entry(batch, index, apns_id, decision), "record", single.decode()])
+
+
+def summary_text(decisions: Iterable[Decision]) -> str:
+    """Return what Flower shows as a task's result: `sent 498, unregistered 1, retry 1`."""
+    words = Counter(_word(decision) for decision in decisions)
+    return ", ".join(f"{word} {count}" for word, count in words.most_common()) or "nothing to do"
+
+
+def _word(decision: Decision) -> str:
+    match decision:
+        case Finish(outcome=outcome):
+            return _WORDS.get(outcome, outcome.value)
+        case Retry():
+            return "retry"
+        case Release():
+            return "given back"
+
+
+def _entry(batch: Record, index: int, apns_id: str, finish: Finish) -> list[str | int]:
+    return [
+        "outcome", finish.outcome,
+        "apns_id", apns_id,
+        "app", batch.app,
+        "environment", batch.environment,
+        "push_type", batch.push_type,
+        "device_token", batch.device_tokens[index],
+        "status", finish.status,
+        "reason", finish.reason,
+        "unregistered_at", finish.unregistered_at,
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The way to APNs: a port and the implementations behind it."""

@@ -1,0 +1,25 @@
+"""How long to pause after attempts to connect that failed. Apple takes frequent reconnecting for an attack.
+
+Source: "Communicating with APNs": keep connections open, do not repeatedly open and close them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Pause after the first failure, and the longest one.
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+
+_DOUBLINGS: Final = 16  # far beyond the longest pause, and far from overflow
+
+
+def backoff_s(failures: int, dice: float) -> float:
+    """Return the pause after that many failures in a row: doubling, less up to a half by chance.
+
+    Args:
+        failures: At least 1.
+        dice: From 0 up to 1; spreads the processes of a fleet.
+    """
+    pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, _DOUBLINGS))
+    return pause_s * (1 - dice / 2)
