@@ -25,7 +25,7 @@ class Fleet:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.push = Dispatcher(Settings.from_env(stack.env))
-        self.state = redis.Redis.from_url(stack.server.url)
+        self.state: Any = redis.Redis.from_url(stack.server.url)  # replies are bytes, which annotations leave open
         self._forgotten = 0
         self._counted_before: Counter[str] = Counter()
 

