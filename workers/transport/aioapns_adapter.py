@@ -16,12 +16,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from dispatcher.errors import SettingsError, TransportError
+from dispatcher.extras import needs_extra
 from dispatcher.push_types import Environment
-from workers.transport.aioapns_connection import ApnsConnection
 from workers.transport.connections import ConnectionPool, PoolSettings
 from workers.transport.keepalive import KeepaliveTimes
 from workers.transport.member import ConnectionInfo, Listener, ProviderTokenSource
 from workers.transport.port import ApnsAnswer, PushRequest
+
+with needs_extra("workers", part="the aioapns transport", modules=("aioapns", "h2")):
+    from workers.transport.aioapns_connection import ApnsConnection
 
 #: From looking up the host to the end of the TLS handshake.
 CONNECT_TIMEOUT_S: Final = 10.0
