@@ -26,8 +26,9 @@ def install() -> None:
 
 def configure(loglevel: int | str | None = None, **_: Any) -> None:
     """Send structlog's and everybody else's lines to standard error: JSON, or colours on a terminal."""
+    # Never a traceback with local variables: they hold payloads and device tokens.
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if sys.stderr.isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -22,22 +22,24 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from billiard.exceptions import Terminated
 from celery import signals
 from celery.concurrency.base import BasePool
-from celery.exceptions import Ignore, ImproperlyConfigured, Reject, Retry, WorkerShutdown
+from celery.exceptions import ImproperlyConfigured, WorkerShutdown
 from celery.platforms import EX_FAILURE
 from celery.worker import state
 from kombu.asynchronous import Hub
 from kombu.utils.imports import symbol_by_name
 
 from dispatcher.errors import DispatcherError
+from workers.pool_hub import HubLink
 from workers.pool_job import (
     CoroutineFunction,
     Job,
     Outcome,
     current_queue,
     current_request,
+    given_back,
+    log_failure,
     run_coroutine,
     run_target,
     terminated,
@@ -78,20 +80,17 @@ class AsyncioPool(BasePool):
         super().__init__(*args, **options)
         self._running: set[Job] = set()
         self._waiting: deque[Job] = deque()
-        self._hub: Hub | None = None
         self._stop_deadline: float | None = None
         self._is_closed = False
         self._loop = LoopThread(self._make_lifespan)
         self._threads = DaemonThreads(_SYNC_THREADS)
-        self._started: Mailbox[Job] = Mailbox(self._spawn, self._loop.call)
-        self._ended: Mailbox[tuple[Job, Outcome]] = Mailbox(self._finish, self._call_on_main)
+        self._started: Mailbox[Job] = Mailbox(self._spawn, self._wake_loop)
+        self._ended: HubLink[tuple[Job, Outcome]] = HubLink(self._finish)
 
     def on_start(self) -> None:
         """Enter the lifespan; the worker takes no task before that, and exits when it fails."""
         if self.options.get("threads"):
-            raise ImproperlyConfigured(
-                "AsyncioPool needs a broker that Celery's event loop can wait for: Redis or AMQP"
-            )
+            raise ImproperlyConfigured("AsyncioPool needs a broker that Celery can wait for in a loop: Redis or AMQP")
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
         try:
@@ -101,13 +100,8 @@ class AsyncioPool(BasePool):
             raise WorkerShutdown(EX_FAILURE) from exc
 
     def register_with_event_loop(self, loop: Hub) -> None:
-        """Remember Celery's hub; called again after each reconnect to the broker.
-
-        The hub forgets scheduled callbacks when a connection fails during a tick, so what waits is delivered anew.
-        (kombu's `get_event_loop()` is no use here: it returns None after the first reconnect.)
-        """
-        self._hub = loop
-        self._call_on_main(self._ended.drain)
+        """Take Celery's hub; called again after each reconnect to the broker."""
+        self._ended.attach(loop)
 
     def on_apply(  # type: ignore[override]  # Celery's interface, of which we name what we use
         self,
@@ -155,9 +149,10 @@ class AsyncioPool(BasePool):
     def on_stop(self) -> None:
         """Wait for the tasks in flight, cut off what takes too long, leave the lifespan."""
         deadline = self._announce_stop()
-        self._waiting.clear()
+        while self._waiting:
+            self._ended.put((self._waiting.popleft(), given_back()))
         if state.should_terminate in (None, False):
-            self._drive_until(deadline)
+            self._ended.drive(lambda: bool(self._running), deadline)
         self.on_terminate()
 
     def on_terminate(self) -> None:
@@ -177,12 +172,8 @@ class AsyncioPool(BasePool):
     @property
     def info(self) -> dict[str, Any]:
         """What `inspect stats` and Flower show of this pool."""
-        return {
-            **super().info,
-            "processes": [os.getpid()],
-            "in-flight": len(self._running),
-            "waiting": len(self._waiting),
-        }
+        counts = {"in-flight": len(self._running), "waiting": len(self._waiting)}
+        return {**super().info, "processes": [os.getpid()], **counts}
 
     def _make_lifespan(self) -> AbstractAsyncContextManager[object]:
         name = self.app.conf.get("pool_lifespan")
@@ -192,7 +183,7 @@ class AsyncioPool(BasePool):
     # -- main thread ---------------------------------------------------------------------------------------------------
 
     def _fill(self) -> None:
-        while self._waiting and len(self._running) < self.limit:
+        while self._waiting and len(self._running) < self.limit and self._stop_deadline is None:
             self._start(self._waiting.popleft())
 
     def _start(self, job: Job) -> None:
@@ -213,7 +204,7 @@ class AsyncioPool(BasePool):
         job, outcome = ended
         self._running.discard(job)
         try:
-            _log_failure(job, outcome)
+            log_failure(job, outcome)
             job.finish(outcome)
         finally:
             self._fill()
@@ -221,14 +212,13 @@ class AsyncioPool(BasePool):
     def _cancel(self, job: Job) -> None:
         self._loop.call(partial(_cancel_task, job))
 
-    def _call_on_main(self, callback: Callable[[], None]) -> None:
-        if self._hub is not None:
-            self._hub.call_soon(callback)
+    def _wake_loop(self) -> None:
+        self._loop.call(self._started.drain)
 
     def _on_shutting_down(self, **_: Any) -> None:
         # In a signal handler: only what takes no lock. The hub takes one, so the loop's thread wakes it.
         self._announce_stop()
-        self._loop.call(partial(self._call_on_main, _nothing))
+        self._loop.call(self._ended.wake)
 
     def _announce_stop(self) -> float:
         if self._stop_deadline is None:
@@ -236,24 +226,6 @@ class AsyncioPool(BasePool):
             self._stop_deadline = time.monotonic() + stop_timeout_s + _LAST_ANSWERS_S
             self._loop.announce_stop()
         return self._stop_deadline
-
-    def _drive_until(self, deadline: float) -> None:
-        """Keep Celery's hub turning while tasks end.
-
-        Acknowledgements and events leave at once, and a message that Redis handed over while the consumer was being
-        cancelled goes back to its queue now and not in ten seconds.
-        """
-        hub = self._hub
-        if hub is None or not self._running:
-            return
-        hub.call_later(max(0.0, deadline - time.monotonic()), _nothing)
-        while self._running and time.monotonic() < deadline:
-            try:
-                hub.run_once()
-            except Exception as exc:  # noqa: BLE001  the broker is gone; the tasks still get their time
-                _log.warning("pool_stops_without_broker", error=type(exc).__name__)
-                self._ended.drain()
-                time.sleep(_POLL_S)
 
     # -- loop thread ---------------------------------------------------------------------------------------------------
 
@@ -275,14 +247,3 @@ class AsyncioPool(BasePool):
 def _cancel_task(job: Job) -> None:
     if job.task is not None:
         job.task.cancel()
-
-
-def _log_failure(job: Job, outcome: Outcome) -> None:
-    exc = getattr(outcome[1], "exception", None) if outcome[0] else None
-    if exc is None or job.function is None or isinstance(exc, (Ignore, Reject, Retry, Terminated)):
-        return  # an ordinary task was logged by Celery's tracer; the rest are not failures
-    _log.error("task_failed", task=job.task_name, task_id=job.task_id, exc_info=exc)
-
-
-def _nothing() -> None:
-    """Do nothing: scheduling it wakes the hub."""

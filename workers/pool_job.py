@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
+import structlog
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.saferepr import saferepr
 
 MAX_RESULT_CHARS: Final = 1024
+
+_log: Final = structlog.get_logger(__name__)
 
 CoroutineFunction = Callable[..., Coroutine[Any, Any, object]]
 
@@ -111,6 +115,18 @@ def terminated(job: Job) -> Outcome:
     return _failed(Terminated(job.signal), 0.0)
 
 
+def given_back() -> Outcome:
+    """Return the outcome of a job that never began: its message goes back to the queue."""
+    return _failed(Reject("the worker stops", requeue=True), 0.0)
+
+
+def log_failure(job: Job, outcome: Outcome) -> None:
+    """Log a coroutine task that failed; Celery's tracer does that for ordinary ones."""
+    exc = getattr(outcome[1], "exception", None) if outcome[0] else None
+    if job.function is not None and exc is not None and not isinstance(exc, (Ignore, Reject, Retry, Terminated)):
+        _log.error("task_failed", task=job.task_name, task_id=job.task_id, exc_info=exc)
+
+
 def text_of(result: object) -> str:
     """Return what monitors show of a result: a string as it is, anything else as its repr."""
     return result[:MAX_RESULT_CHARS] if isinstance(result, str) else str(saferepr(result, MAX_RESULT_CHARS))
@@ -134,7 +150,7 @@ def _as_celery_says(exc: BaseException, job: Job, *, is_over_limit: bool) -> Bas
 
 def _failed(exc: BaseException, runtime_s: float) -> Outcome:
     try:
-        raise exc  # billiard cannot take an exception that was never raised
+        raise exc  # noqa: TRY301  billiard cannot take an exception that was never raised
     except BaseException:  # noqa: BLE001
         info = ExceptionInfo()
     info.exception = exc  # the wrapper that billiard puts here shows as "ExceptionWithTraceback()" in monitors

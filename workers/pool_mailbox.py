@@ -21,10 +21,10 @@ class Mailbox(Generic[T]):
 
     Args:
         deliver: Called with each item on the reader's thread. What it raises is logged and costs no other item.
-        wake: Schedules a function on the reader's thread; called from the writer's.
+        wake: Makes the reader call `drain` soon; called on the writer's thread.
     """
 
-    def __init__(self, deliver: Callable[[T], object], wake: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, deliver: Callable[[T], object], wake: Callable[[], object]) -> None:
         self._deliver = deliver
         self._wake = wake
         self._items: deque[T] = deque()
@@ -35,7 +35,7 @@ class Mailbox(Generic[T]):
         self._items.append(item)
         if not self._is_awake:
             self._is_awake = True
-            self._wake(self.drain)
+            self._wake()
 
     def drain(self) -> None:
         """Deliver everything that waits; called on the reader's thread, harmless when nothing does."""

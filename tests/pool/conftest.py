@@ -64,7 +64,7 @@ def client(valkey: Broker) -> Iterator[Celery]:
         yield app
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def events(valkey: Broker) -> Iterator[Events]:
     """Return the list that the task events of all workers arrive in."""
     received: Events = []
