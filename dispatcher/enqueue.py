@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypedDict, Unpack
 
 from dispatcher import ids, outbox, record, routing, slots, validation
 from dispatcher.bulk import Tally
-from dispatcher.errors import NotificationError
+from dispatcher.errors import EnqueueError, NotificationError
 from dispatcher.feedback_reader import FeedbackReader
 from dispatcher.messages import Publisher, make_celery
 from dispatcher.notification import BatchReceipt, BulkReceipt, Notification, Receipt, Report
@@ -139,7 +139,8 @@ class Dispatcher:
 
         Raises:
             NotificationError: The payload or an option breaks a rule; nothing was stored.
-            EnqueueError: The state server did not confirm a batch; `apns_ids` names the batches in doubt.
+            EnqueueError: The state server did not confirm a batch; `apns_ids` names the one in doubt, `accepted` says
+                what went before.
         """
         some_device = "00"
         shared = Notification(app=app, push_type=push_type, device_token=some_device, payload=payload, **options)
@@ -147,11 +148,15 @@ class Dispatcher:
         collapsed = routing.is_collapsed(push_type, on_request=shared.collapse)
         tally = Tally(PUSH_TYPES[push_type].lane)
         valid = tally.checked(device_tokens)
-        while chunk := tuple(islice(valid, ids.MAX_BATCH_SIZE)):
-            if collapsed:
-                self._put_chunk_in_slots(template, chunk, tally)
-            else:
-                tally.add(self._put_batch(replace(template, device_tokens=chunk)))
+        try:
+            while chunk := tuple(islice(valid, ids.MAX_BATCH_SIZE)):
+                if collapsed:
+                    self._put_chunk_in_slots(template, chunk, tally)
+                else:
+                    tally.add(self._put_batch(replace(template, device_tokens=chunk)))
+        except EnqueueError as exc:
+            exc.accepted = tally.receipt()
+            raise
         return tally.receipt()
 
     def feedback(self, group: str, *, consumer: str = "reader") -> FeedbackReader:

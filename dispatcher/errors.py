@@ -13,6 +13,10 @@ DispatcherError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dispatcher.notification import BulkReceipt
 
 
 class DispatcherError(Exception):
@@ -53,7 +57,10 @@ class EnqueueError(DispatcherError):
     Attributes:
         certainly_not_accepted: True when nothing was stored; False when it may have been.
         apns_ids: The apns ids the call would have used (for a batch: its first).
+        accepted: What a bulk call had accepted before; None for others.
     """
+
+    accepted: BulkReceipt | None = None
 
     def __init__(self, reason: str, *, certainly_not_accepted: bool, apns_ids: Sequence[str] = ()) -> None:
         self.certainly_not_accepted = certainly_not_accepted

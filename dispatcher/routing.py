@@ -6,6 +6,7 @@ alert lane consume in turn with the first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -45,17 +46,15 @@ def is_collapsed(push_type: str, *, on_request: bool) -> bool:
     return collapse is Collapse.ALWAYS or (collapse is Collapse.ON_REQUEST and on_request)
 
 
-_WAKE_UP: Final = "wake:"
+_WAKE_UP_ID: Final = re.compile(r"wake:(?P<shard>0\d|1[0-5]):(?P<app>.+)")
 
 
 def wake_up_id(app: str, shard: int) -> str:
     """Return what a message carries instead of a batch id to say: slots of this app and shard are due."""
-    return f"{_WAKE_UP}{shard:02d}:{app}"
+    return f"wake:{shard:02d}:{app}"
 
 
 def parse_wake_up(batch_id: str) -> tuple[str, int] | None:
-    """Return the app and shard of a wake-up, or None for the id of a real batch."""
-    if not batch_id.startswith(_WAKE_UP):
-        return None
-    shard, _, app = batch_id.removeprefix(_WAKE_UP).partition(":")
-    return app, int(shard)
+    """Return the app and shard of a wake-up, or None for anything else."""
+    found = _WAKE_UP_ID.fullmatch(batch_id)
+    return (found["app"], int(found["shard"])) if found else None

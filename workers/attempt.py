@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -90,6 +91,17 @@ async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
         scale=sending.retry_scale,
         dice=sending.dice(),
     )
+
+
+async def send_each(attempts: list[Attempt], note: Callable[[Attempt, Decision], None], sending: Sending) -> None:
+    """Send all at once; the transport decides how many streams are open."""
+
+    async def send_one(attempt: Attempt) -> None:
+        note(attempt, await make_attempt(attempt, sending))
+
+    async with asyncio.TaskGroup() as group:
+        for attempt in attempts:
+            group.create_task(send_one(attempt))
 
 
 def _request(attempt: Attempt, app: App, sending: Sending) -> PushRequest:

@@ -11,9 +11,12 @@ from dispatcher import record, redis_keys
 from dispatcher.feedback import QUIET_OUTCOMES, Outcome
 from dispatcher.notification import Report
 from dispatcher.outbox import Ends
-from dispatcher.push_types import PUSH_TYPES
+from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
 from workers.retry import Decision, Finish, Release, Retry
+
+#: Stands for the app of a record that cannot be read.
+UNREADABLE: Final = "unreadable"
 
 _WORDS: Final[Mapping[Outcome, str]] = {Outcome.DELIVERED: "sent", Outcome.DEAD_LETTERED: "dead-lettered"}
 
@@ -30,6 +33,12 @@ def leave(ends: Ends, batch: Record, index: int, apns_id: str, decision: Finish 
     if decision.outcome is Outcome.DEAD_LETTERED:
         single = record.encode(replace(batch, device_tokens=(batch.device_tokens[index],)))
         ends.dead.append([*_entry(batch, index, apns_id, decision), "record", single.decode()])
+
+
+def leave_unreadable(ends: Ends, apns_id: str, stored: bytes, lane: Lane, reason: str) -> None:
+    """Add what a record leaves behind that no retry can make readable: a dead letter, as it is."""
+    ends.add(redis_keys.counter(Outcome.DEAD_LETTERED, UNREADABLE, lane, UNREADABLE))
+    ends.dead.append(["apns_id", apns_id, "reason", reason, "record", stored.decode(errors="replace")])
 
 
 def summary_text(decisions: Iterable[Decision]) -> str:

@@ -26,7 +26,7 @@ from dispatcher.settings import Settings
 from dispatcher.state_server import AsyncStateServer
 from workers import broker
 from workers.attempt import Sending
-from workers.delivery import Edges
+from workers.edges import Edges
 from workers.key_files import load_signing_keys
 from workers.pool import stopping
 from workers.signing import ProviderTokens

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -15,6 +12,7 @@ from typing import Any
 
 from dispatcher import Lane, ids, redis_keys
 from dispatcher.dev import programs
+from dispatcher.dev.children import Guard
 
 APP = "com.example.app"
 WORKERS = 4
@@ -41,20 +39,18 @@ def skewed_worker(fleet: Any) -> Iterator[None]:
     """Run an alert worker on a host with a wrong clock."""
     command = programs.worker(Lane.ALERT, 99)
     arguments = command[command.index("celery") + 1 :]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SKEWED, *arguments],
-        env=programs.environment(fleet.stack.env),
-        cwd=fleet.stack.directory,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
+    directory = fleet.stack.directory
+    with Guard() as guard:
+        worker = guard.start(
+            "skewed",
+            [sys.executable, "-c", SKEWED, *arguments],
+            log=directory / "skewed.log",
+            env=programs.environment(fleet.stack.env),
+            directory=directory,
+        )
         fleet.wait_for(lambda: fleet.state.zcard(redis_keys.workers()) == WORKERS)
         yield
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=15)
+        guard.stop([worker], within_s=15)
 
 
 def set_clock(fleet: Any, offset_s: float) -> None:
