@@ -49,7 +49,9 @@ def make_app(settings: Settings) -> Celery:
             "socket_timeout": 10,
             "socket_keepalive": True,
             "health_check_interval": 25,
-            "visibility_timeout": 60,
+            # A message popped by a worker that dies is found by a marker, much sooner than Redis' own list of
+            # unacknowledged messages would give it back, and for half the cost.
+            "ack_emulation": False,
             "client_name": "apns-worker",
         },
     )

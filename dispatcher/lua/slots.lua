@@ -1,13 +1,14 @@
 -- A device's slot: id and record of its newest notification; while leased also claim and sending.
 
--- The counter's field is spelled as in redis_keys.counter.
+-- The counter's field is spelled as in redis_keys.counter. A record's header is decoded only for those who asked.
 local function note_superseded(record, apns_id, counters, feedback)
-  local header = cjson.decode(string.match(record, '^[^\n]*'))
-  redis.call('HINCRBY', counters, 'superseded|' .. header.app .. '|background|', 1)
-  if header.report ~= 'everything' then return end
+  local header = string.match(record, '^[^\n]*')
+  redis.call('HINCRBY', counters, 'superseded|' .. string.match(header, '"app":"([^"]*)"') .. '|background|', 1)
+  if not string.find(header, '"report":"everything"', 1, true) then return end
+  local told = cjson.decode(header)
   add_to(feedback, FEEDBACK_LENGTH, {
-    'outcome', 'superseded', 'apns_id', apns_id, 'app', header.app, 'environment', header.environment,
-    'push_type', header.push_type, 'device_token', header.device_tokens[1], 'status', 0,
+    'outcome', 'superseded', 'apns_id', apns_id, 'app', told.app, 'environment', told.environment,
+    'push_type', told.push_type, 'device_token', told.device_tokens[1], 'status', 0,
     'reason', 'a newer one took its place', 'unregistered_at', 0,
   })
 end
