@@ -22,6 +22,7 @@ from dispatcher.errors import (  # noqa: E402
     MissingExtraError,
     NotificationError,
     SettingsError,
+    StateServerError,
 )
 from dispatcher.feedback import Feedback, Outcome  # noqa: E402
 from dispatcher.feedback_reader import FeedbackReader  # noqa: E402
@@ -56,4 +57,5 @@ __all__ = [
     "Report",
     "Settings",
     "SettingsError",
+    "StateServerError",
 ]

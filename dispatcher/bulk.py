@@ -24,7 +24,13 @@ class Tally:
         self._accepted = self._refused = self._replaced = 0
 
     def checked(self, device_tokens: Iterable[str]) -> Iterator[str]:
-        """Yield the valid device tokens in lower case; note the others as refused."""
+        """Yield the valid device tokens in lower case; note the others as refused.
+
+        Raises:
+            NotificationError: It is one string, whose characters would be taken for device tokens.
+        """
+        if isinstance(device_tokens, (str, bytes)):
+            raise NotificationError("device_tokens", "must be an iterable of device tokens, not one string")
         for position, device_token in enumerate(device_tokens):
             try:
                 valid = checked_device_token(device_token)

@@ -4,6 +4,7 @@ DispatcherError
     SettingsError       the configuration is wrong: do not start
     NotificationError   the caller asked for something Apple would refuse
     EnqueueError        the notification could not be (or may not have been) accepted
+    StateServerError    the state server does not answer
     MessageError        a stored record or queued message cannot be read
     SigningError        a signing key cannot be used
     TransportError      a push got no answer
@@ -52,11 +53,12 @@ class NotificationError(DispatcherError, ValueError):
 class EnqueueError(DispatcherError):
     """The state server did not confirm that it took the notification.
 
-    Sending again with one of `apns_ids` as `apns_id` is accepted once, whatever happened to the first call.
+    Sending the same notification again with its id of `apns_ids` as `apns_id` is accepted once, whatever happened to
+    the first call.
 
     Attributes:
         certainly_not_accepted: True when nothing was stored; False when it may have been.
-        apns_ids: The apns ids the call would have used (for a batch: its first).
+        apns_ids: The apns ids the call would have used; of a bulk call the batch in doubt.
         accepted: What a bulk call had accepted before; None for others.
     """
 
@@ -67,6 +69,10 @@ class EnqueueError(DispatcherError):
         self.apns_ids = tuple(apns_ids)
         outcome = "not accepted" if certainly_not_accepted else "may have been accepted"
         super().__init__(f"{outcome}: {reason}")
+
+
+class StateServerError(DispatcherError):
+    """The state server does not answer a question."""
 
 
 class MessageError(DispatcherError):

@@ -31,7 +31,8 @@ class Notification:
         expiration: apns-expiration in Unix seconds; 0 forbids storing; None takes the push type's rule.
         expires_in: Seconds during which we try; afterwards the push never leaves and is reported expired.
         collapse_id: At most 64 bytes of UTF-8: a shown notification with the same id is replaced.
-        apns_id: The caller's own id, a canonical lower-case UUID; the same id is accepted once within a day.
+        apns_id: The caller's own id, a canonical lower-case UUID; the same notification with the same id is accepted
+            once within a day.
         collapse: Keep only the newest waiting one per device; background pushes always do.
         report: Which ends to report as feedback.
 

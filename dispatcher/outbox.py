@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Any, Final
 
 from dispatcher import ids, redis_keys, routing
-from dispatcher.errors import MessageError
 from dispatcher.push_types import Lane
 from dispatcher.state_call import StateCall, text
 
@@ -112,10 +111,6 @@ class Notes:
     ended: list[int] = field(default_factory=list)
     waiting: list[tuple[int, int, float]] = field(default_factory=list)
     ends: Ends = field(default_factory=Ends)
-
-    def __len__(self) -> int:
-        """Return how many notifications this speaks of."""
-        return len(self.ended) + len(self.waiting)
 
     def encode(self) -> str:
         """Return the form the scripts decode."""
@@ -288,18 +283,25 @@ def _read_claim(reply: Sequence[Any]) -> Claimed:
     if state is not ClaimState.CLAIMED:
         return Claimed(state=state)
     fields = {text(name): text(value) for name, value in zip(reply[3][::2], reply[3][1::2], strict=True)}
-    accepted_at, separator, record = reply[2].partition(b" ")
-    if not separator:
-        raise MessageError("stored batch has no time of acceptance")
+    accepted_at, record = _read_stored(reply[2])
     return Claimed(
         state=state,
         now=float(reply[1]),
-        accepted_at=float(accepted_at),
+        accepted_at=accepted_at,
         record=record,
         done=fields.get("done", ""),
         waiting={int(name): _waiting(value) for name, value in fields.items() if name.isdigit()},
         claims=int(fields["claims"]),
     )
+
+
+def _read_stored(stored: bytes) -> tuple[float, bytes]:
+    """Return when a batch was accepted and its record; what was not put there by us is a record nobody can read."""
+    accepted_at, _, record = stored.partition(b" ")
+    try:
+        return float(accepted_at), record
+    except ValueError:
+        return 0.0, stored
 
 
 def _waiting(value: str) -> Waiting:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dispatcher.errors import MessageError
 from dispatcher.notification import Report
-from dispatcher.push_types import Environment
+from dispatcher.push_types import PUSH_TYPES, Environment
 
 VERSION: Final = 1
 
@@ -77,11 +77,13 @@ def decode(stored: bytes) -> Record:
         if not separator or header["v"] != VERSION:
             raise MessageError(f"record of version {header['v']!r}, this release reads version {VERSION}")
         return _record(header, payload)
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise MessageError(f"record cannot be read: {type(exc).__name__}") from exc
 
 
 def _record(header: dict[str, Any], payload: bytes) -> Record:
+    if header["push_type"] not in PUSH_TYPES:
+        raise MessageError("record of a push type this release does not know")
     return Record(
         app=header["app"],
         environment=Environment(header["environment"]),

@@ -25,6 +25,7 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "claim_slots": ("slots",),
     "give_back": ("slots",),
     "sweep_slots": ("slots",),
+    "rest": (),
     "time": (),
 }
 

@@ -165,6 +165,17 @@ def give_back(app: str, shard: int, claim_id: str, returns: Iterable[SlotReturn]
     )
 
 
+def rest(app: str, shard: int) -> StateCall[bool]:
+    """End a wake-up before its slots are drained, so that the next sweep wakes another worker."""
+    return StateCall(
+        script="rest",
+        shard=shard,
+        keys=(redis_keys.leased(shard, Lane.BACKGROUND),),
+        args=(routing.wake_up_id(app, shard),),
+        read=bool,
+    )
+
+
 def sweep(shard: int, apps: Sequence[str]) -> StateCall[list[outbox.Message]]:
     """Take back slots of dead workers; the reply is the wake-ups to publish."""
     return StateCall(

@@ -57,9 +57,12 @@ class StateServer:
         for call in calls:
             self._script(call.script)(keys=_keys(call), args=call.args, client=pipeline)
         try:
-            replies = pipeline.execute()
+            replies = pipeline.execute(raise_on_error=False)
         except redis.RedisError as exc:
             raise _enqueue_error(exc, apns_ids) from exc
+        errors = [reply for reply in replies if isinstance(reply, redis.RedisError)]
+        if errors:
+            raise _enqueue_error(errors[0], apns_ids, is_partly_done=len(errors) < len(replies)) from errors[0]
         return [call.read(reply) for call, reply in zip(calls, replies, strict=True)]
 
     @property
@@ -132,12 +135,13 @@ def _keys(call: StateCall[Any]) -> list[str]:
     return [*call.keys, redis_keys.clock(call.shard)]
 
 
-def _enqueue_error(exc: redis.RedisError, apns_ids: Sequence[str]) -> EnqueueError:
-    # An answer with an error means that the script was refused before it wrote; a refused connection never reached
-    # the server. Anything else may have been done. (redis-py leaves the system's error in the context.)
+def _enqueue_error(exc: redis.RedisError, apns_ids: Sequence[str], *, is_partly_done: bool = False) -> EnqueueError:
+    # An answer with an error means that the script was refused before it wrote; a refused connection or password never
+    # reached it. Anything else may have been done. (redis-py leaves the system's error in the context.)
     never_reached = isinstance(exc.__cause__ or exc.__context__, (ConnectionRefusedError, FileNotFoundError))
+    is_refused = never_reached or isinstance(exc, (redis.ResponseError, redis.AuthenticationError))
     return EnqueueError(
         f"the state server did not take it ({type(exc).__name__})",
-        certainly_not_accepted=never_reached or isinstance(exc, redis.ResponseError),
+        certainly_not_accepted=is_refused and not is_partly_done,
         apns_ids=apns_ids,
     )

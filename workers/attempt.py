@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from dispatcher.errors import SigningError, TransportError
 from dispatcher.feedback import Outcome
 from dispatcher.push_types import PUSH_TYPES
@@ -16,6 +18,8 @@ from workers import retry
 from workers.lease import LANE_TIMES, Lease
 from workers.retry import Decision, Finish, Release, Retry
 from workers.transport.port import GateClosedError, PushRequest, Transport
+
+log = structlog.get_logger()
 
 #: An app that this worker does not know may be known after the next deployment.
 UNKNOWN_APP_DELAY_S: Final = 60.0
@@ -73,6 +77,8 @@ class Attempt:
 
 async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
     """Send a notification if it still may be sent, and decide what becomes of it."""
+    if _is_expired(attempt, sending.now()):
+        return _expired()
     app = sending.apps.get(attempt.record.app)
     if app is None:
         return Retry(delay_s=UNKNOWN_APP_DELAY_S, attempts=attempt.attempts, reason="app not configured here")
@@ -80,10 +86,8 @@ async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
         answer = await sending.transport.send(_request(attempt, app, sending))
     except GateClosedError:
         return _expired() if _is_expired(attempt, sending.now()) else Release()
-    except SigningError as exc:
-        return _silence(attempt, sending, str(exc), maybe_sent=False)
-    except TransportError as exc:
-        return _silence(attempt, sending, exc.reason, maybe_sent=exc.maybe_sent)
+    except Exception as exc:  # noqa: BLE001  what it was is decided in one place
+        return _decide_failure(attempt, sending, exc)
     return retry.decide(
         answer,
         attempts=attempt.attempts,
@@ -91,6 +95,18 @@ async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
         scale=sending.retry_scale,
         dice=sending.dice(),
     )
+
+
+def _decide_failure(attempt: Attempt, sending: Sending, exc: Exception) -> Decision:
+    match exc:
+        case TransportError():
+            return _silence(attempt, sending, exc.reason, maybe_sent=exc.maybe_sent)
+        case SigningError():
+            return _silence(attempt, sending, str(exc), maybe_sent=False)
+        case _:
+            # A mistake of ours: one notification that nobody can send must not hold up its batch for ever.
+            log.error("attempt_failed", apns_id=attempt.apns_id, exc_info=exc)
+            return _silence(attempt, sending, f"failed in the worker ({type(exc).__name__})", maybe_sent=True)
 
 
 async def send_each(attempts: list[Attempt], note: Callable[[Attempt, Decision], None], sending: Sending) -> None:

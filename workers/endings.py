@@ -32,7 +32,7 @@ def leave(ends: Ends, batch: Record, index: int, apns_id: str, decision: Finish 
         ends.feedback.append(_entry(batch, index, apns_id, decision))
     if decision.outcome is Outcome.DEAD_LETTERED:
         single = record.encode(replace(batch, device_tokens=(batch.device_tokens[index],)))
-        ends.dead.append([*_entry(batch, index, apns_id, decision), "record", single.decode()])
+        ends.dead.append([*_entry(batch, index, apns_id, decision), "record", single.decode(errors="replace")])
 
 
 def leave_unreadable(ends: Ends, apns_id: str, stored: bytes, lane: Lane, reason: str) -> None:

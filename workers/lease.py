@@ -64,5 +64,5 @@ class Lease:
 
     @property
     def renew_every_s(self) -> float:
-        """How often to renew it, in seconds."""
-        return self._times.lease_s / 3
+        """How often to renew it, in seconds: well before no stream may be opened any more."""
+        return (self._times.lease_s - self._times.deadline_s) / 2

@@ -61,7 +61,7 @@ class RetryRule:
     """How often and how late to try again.
 
     Attributes:
-        first_delay_s: Delay after the first attempt; doubles with each.
+        first_delay_s: Delay after the first attempt; doubles with each that counts.
         max_delay_s: Where doubling ends.
         max_attempts: Attempts after which it is a dead letter; None when waiting uses none up.
     """
@@ -76,14 +76,14 @@ RETRY_RULES: Final[Mapping[Verdict, RetryRule]] = {
     Verdict.SLOW_DOWN: RetryRule(first_delay_s=_MINUTE_S, max_delay_s=16 * _MINUTE_S, max_attempts=6),
     Verdict.SERVER_TROUBLE: RetryRule(first_delay_s=15 * _MINUTE_S, max_delay_s=60 * _MINUTE_S, max_attempts=6),
     Verdict.SERVER_LEAVING: RetryRule(first_delay_s=1.0, max_delay_s=_MINUTE_S, max_attempts=10),
-    Verdict.STALE_CREDENTIAL: RetryRule(first_delay_s=5.0, max_delay_s=_MINUTE_S, max_attempts=None),
-    Verdict.TOKEN_CHURN: RetryRule(first_delay_s=5 * _MINUTE_S, max_delay_s=20 * _MINUTE_S, max_attempts=None),
+    Verdict.STALE_CREDENTIAL: RetryRule(first_delay_s=5.0, max_delay_s=5.0, max_attempts=None),
+    Verdict.TOKEN_CHURN: RetryRule(first_delay_s=5 * _MINUTE_S, max_delay_s=5 * _MINUTE_S, max_attempts=None),
     Verdict.CONFIGURATION: RetryRule(first_delay_s=5 * _MINUTE_S, max_delay_s=5 * _MINUTE_S, max_attempts=None),
 }
 
 #: No answer: the push may have been sent, or certainly was not.
 SILENCE_RULE: Final = RetryRule(first_delay_s=5.0, max_delay_s=5 * _MINUTE_S, max_attempts=6)
-NOT_SENT_RULE: Final = RetryRule(first_delay_s=1.0, max_delay_s=30.0, max_attempts=None)
+NOT_SENT_RULE: Final = RetryRule(first_delay_s=3.0, max_delay_s=3.0, max_attempts=None)
 
 _ENDS: Final[Mapping[Verdict, Outcome]] = {
     Verdict.ACCEPTED: Outcome.DELIVERED,

@@ -12,6 +12,7 @@ import structlog
 
 from dispatcher import record, slots
 from dispatcher.errors import MessageError
+from dispatcher.feedback import Outcome
 from dispatcher.outbox import Ends
 from dispatcher.push_types import Lane
 from dispatcher.slots import Slot, SlotReturn
@@ -31,15 +32,24 @@ log = structlog.get_logger()
 async def deliver_slots(app: str, shard: int, edges: Edges) -> str:
     """Send due slots until none is left; the claim that finds none ends the wake-up."""
     decisions: list[Decision] = []
-    times = LANE_TIMES[Lane.BACKGROUND]
-    while not edges.sending.has_stopped():
-        claim_id, lease = uuid4().hex, Lease(times, edges.monotonic)
-        claimed = await edges.state.run(slots.claim(app, shard, claim_id, lease_s=times.lease_s, most=SLOTS_AT_ONCE))
-        if not claimed.slots:
-            break
-        work = _SlotsWork(app=app, shard=shard, claim_id=claim_id, lease=lease, edges=edges)
-        decisions += await work.send_all(claimed.slots)
+    is_drained = False
+    try:
+        while not is_drained and not edges.sending.has_stopped():
+            some = await _deliver_some(app, shard, edges)
+            decisions += some
+            is_drained = not some
+    finally:
+        if not is_drained:
+            await asyncio.shield(edges.state.run(slots.rest(app, shard)))
     return summary_text(decisions)
+
+
+async def _deliver_some(app: str, shard: int, edges: Edges) -> list[Decision]:
+    times = LANE_TIMES[Lane.BACKGROUND]
+    claim_id, lease = uuid4().hex, Lease(times, edges.monotonic)
+    claimed = await edges.state.run(slots.claim(app, shard, claim_id, lease_s=times.lease_s, most=SLOTS_AT_ONCE))
+    work = _SlotsWork(app=app, shard=shard, claim_id=claim_id, lease=lease, edges=edges)
+    return await work.send_all(claimed.slots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +65,14 @@ class _SlotsWork:
     async def send_all(self, claimed: Sequence[Slot]) -> list[Decision]:
         times = LANE_TIMES[Lane.BACKGROUND]
         devices = {slot.apns_id: slot.device for slot in claimed}
-        attempts = [attempt for slot in claimed if (attempt := await self._attempt(slot))]
-        unanswered = {attempt.apns_id: attempt for attempt in attempts}
+        attempts: list[Attempt] = []
         decisions: list[Decision] = []
+        for slot in claimed:
+            try:
+                attempts.append(self._attempt(slot))
+            except MessageError as exc:
+                decisions.append(await self._bury_unreadable(slot, str(exc)))
+        unanswered = {attempt.apns_id: attempt for attempt in attempts}
         writer: ProgressWriter[SlotReturn] = ProgressWriter(
             self._write, every_s=times.progress_s, every_notes=times.progress_answers
         )
@@ -75,15 +90,9 @@ class _SlotsWork:
             await asyncio.shield(self._write(writer.rest + left))
         return decisions
 
-    async def _attempt(self, slot: Slot) -> Attempt | None:
-        """Return a slot's notification; one that cannot be read ends among the dead letters."""
-        try:
-            notification = record.decode(slot.record)
-        except MessageError as exc:
-            await self._bury_unreadable(slot, str(exc))
-            return None
+    def _attempt(self, slot: Slot) -> Attempt:
         return Attempt(
-            record=notification,
+            record=record.decode(slot.record),
             index=0,
             apns_id=slot.apns_id,
             accepted_at=slot.accepted_at,
@@ -91,11 +100,13 @@ class _SlotsWork:
             lease=self.lease,
         )
 
-    async def _bury_unreadable(self, slot: Slot, reason: str) -> None:
+    async def _bury_unreadable(self, slot: Slot, reason: str) -> Finish:
+        """Lay a record that no retry can make readable among the dead letters, as it is."""
         log.error("record_unreadable", apns_id=slot.apns_id, lane=Lane.BACKGROUND, reason=reason)
         ends = Ends()
         leave_unreadable(ends, slot.apns_id, slot.record, Lane.BACKGROUND, reason)
         await self._write([SlotReturn(device=slot.device, apns_id=slot.apns_id, ends=ends)])
+        return Finish(outcome=Outcome.DEAD_LETTERED, reason=reason)
 
     async def _write(self, returns: list[SlotReturn]) -> None:
         if not returns:

@@ -3,9 +3,10 @@
 -- The counter's field is spelled as in redis_keys.counter. A record's header is decoded only for those who asked.
 local function note_superseded(record, apns_id, counters, feedback)
   local header = string.match(record, '^[^\n]*')
-  redis.call('HINCRBY', counters, 'superseded|' .. string.match(header, '"app":"([^"]*)"') .. '|background|', 1)
+  redis.call('HINCRBY', counters, 'superseded|' .. (string.match(header, '"app":"([^"]*)"') or 'unreadable') .. '|background|', 1)
   if not string.find(header, '"report":"everything"', 1, true) then return end
-  local told = cjson.decode(header)
+  local is_readable, told = pcall(cjson.decode, header)
+  if not is_readable then return end
   add_to(feedback, FEEDBACK_LENGTH, {
     'outcome', 'superseded', 'apns_id', apns_id, 'app', told.app, 'environment', told.environment,
     'push_type', told.push_type, 'device_token', told.device_tokens[1], 'status', 0,

@@ -1,0 +1,123 @@
+"""What each decision leaves behind, and how Flower says it."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher import record
+from dispatcher.feedback import QUIET_OUTCOMES, Outcome, decode
+from dispatcher.notification import Report
+from dispatcher.outbox import Ends
+from dispatcher.push_types import Environment, Lane
+from dispatcher.record import Record
+from workers.endings import leave, leave_unreadable, summary_text
+from workers.retry import Decision, Finish, Release, Retry
+
+APP = "com.example.app"
+
+
+def make_batch(report: Report = Report.FAILURES, push_type: str = "alert") -> Record:
+    """Return a record of two notifications."""
+    return Record(
+        app=APP,
+        environment=Environment.SANDBOX,
+        push_type=push_type,
+        device_tokens=("aa", "bb"),
+        payload='{"aps":{"alert":"grüß"}}'.encode(),
+        priority=10,
+        report=report,
+    )
+
+
+def left_by(decision: Finish | Retry, *, report: Report = Report.FAILURES, push_type: str = "alert") -> Ends:
+    """Return what the second notification of a batch leaves behind."""
+    ends = Ends()
+    leave(ends, make_batch(report, push_type), 1, "the-apns-id", decision)
+    return ends
+
+
+@pytest.mark.parametrize("report", Report)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_end_is_counted_and_told_as_asked(outcome: Outcome, report: Report) -> None:
+    """Each end is counted; failures are always told, deliveries only to an app that asked for everything."""
+    ends = left_by(Finish(outcome=outcome, reason="Why"), report=report)
+    assert ends.count == {f"{outcome}|{APP}|alert|Why": 1}
+    is_told = outcome not in QUIET_OUTCOMES or report is Report.EVERYTHING
+    assert len(ends.feedback) == is_told
+    assert len(ends.dead) == (outcome is Outcome.DEAD_LETTERED)
+
+
+def test_feedback_reads_back() -> None:
+    """What is written for the app is what its reader decodes, for exactly the notification that ended."""
+    finish = Finish(outcome=Outcome.UNREGISTERED, status=410, reason="Unregistered", unregistered_at=1_700_000_000_000)
+    (entry,) = left_by(finish).feedback
+    flat = [str(part).encode() for part in [*entry, "at", "5.5"]]
+    told = decode(dict(zip(flat[::2], flat[1::2], strict=True)), stream_id="1-0", shard=3)
+    assert (told.outcome, told.apns_id, told.app, told.device_token) == (finish.outcome, "the-apns-id", APP, "bb")
+    assert (told.environment, told.push_type) == (Environment.SANDBOX, "alert")
+    assert (told.status, told.reason, told.unregistered_at) == (410, "Unregistered", 1_700_000_000_000)
+    assert (told.at, told.stream_id, told.shard) == (5.5, "1-0", 3)
+
+
+def test_a_dead_letter_holds_one_notification_whole() -> None:
+    """A dead letter can be sent again as it is: it holds the record of that one notification, byte for byte."""
+    (letter,) = left_by(Finish(outcome=Outcome.DEAD_LETTERED, status=503, reason="ServiceUnavailable")).dead
+    fields = dict(zip(letter[::2], letter[1::2], strict=True))
+    kept = record.decode(str(fields["record"]).encode())
+    assert (kept.device_tokens, kept.payload) == (("bb",), make_batch().payload)
+    assert (fields["apns_id"], fields["status"], fields["reason"]) == ("the-apns-id", 503, "ServiceUnavailable")
+
+
+def test_a_retry_is_only_counted() -> None:
+    """A notification that is tried again is counted by its reason, and nobody is told."""
+    ends = left_by(Retry(delay_s=60, attempts=1, reason="TooManyRequests"))
+    assert (ends.count, ends.feedback, ends.dead) == ({f"retried|{APP}|alert|TooManyRequests": 1}, [], [])
+
+
+def test_ends_of_a_batch_add_up() -> None:
+    """The same end of several notifications is one counter."""
+    ends, batch = Ends(), make_batch()
+    for index in range(2):
+        leave(ends, batch, index, f"id-{index}", Finish(outcome=Outcome.DELIVERED, status=200))
+    assert ends.count == {f"delivered|{APP}|alert|": 2}
+
+
+@pytest.mark.parametrize(
+    ("push_type", "lane"), [("voip", Lane.VOIP), ("mdm", Lane.ALERT), ("widgets", Lane.BACKGROUND)]
+)
+def test_ends_are_counted_by_lane(push_type: str, lane: Lane) -> None:
+    """A counter names the lane that carried the push type."""
+    ends = left_by(Finish(outcome=Outcome.DELIVERED, status=200), push_type=push_type)
+    assert ends.count == {f"delivered|{APP}|{lane}|": 1}
+
+
+def test_the_unreadable_is_kept_as_it_is() -> None:
+    """What cannot be read is counted and kept, with what is no UTF-8 replaced."""
+    ends = Ends()
+    leave_unreadable(ends, "the-apns-id", b"\xffgarbage", Lane.VOIP, "record cannot be read")
+    assert ends.count == {"dead_lettered|unreadable|voip|unreadable": 1}
+    assert ends.dead == [["apns_id", "the-apns-id", "reason", "record cannot be read", "record", "\ufffdgarbage"]]
+    assert ends.feedback == []
+
+
+@pytest.mark.parametrize(
+    ("decisions", "shown"),
+    [
+        ([], "nothing to do"),
+        ([Finish(outcome=Outcome.DELIVERED)], "sent 1"),
+        ([Release()] * 3, "given back 3"),
+        ([Finish(outcome=Outcome.DEAD_LETTERED), Finish(outcome=Outcome.EXPIRED)], "dead-lettered 1, expired 1"),
+        (
+            [
+                Retry(delay_s=1, attempts=1, reason="Shutdown"),
+                *[Finish(outcome=Outcome.DELIVERED)] * 498,
+                Finish(outcome=Outcome.UNREGISTERED),
+                Finish(outcome=Outcome.REFUSED),
+            ],
+            "sent 498, retry 1, unregistered 1, refused 1",
+        ),
+    ],
+)
+def test_flower_shows_one_short_line(decisions: list[Decision], shown: str) -> None:
+    """A task's result counts its ends in words, the most frequent first."""
+    assert summary_text(decisions) == shown
