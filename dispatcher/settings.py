@@ -97,10 +97,12 @@ class WorkerSettings:
     Attributes:
         transport: Which implementation of the transport.
         connections: The most connections to APNs of one process for one environment and key.
+        proxy: `http://HOST:PORT` that all of them go through; None for none.
     """
 
     transport: str
     connections: int
+    proxy: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +217,10 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
             sandbox=endpoints.sandbox,
             ca_file=directory / endpoints.ca_file if endpoints.ca_file else None,
         ),
-        workers=WorkerSettings(transport=document.workers.transport, connections=document.workers.connections),
+        workers=WorkerSettings(
+            transport=document.workers.transport,
+            connections=document.workers.connections,
+            proxy=document.workers.proxy,
+        ),
         retry_scale=document.development.retry_scale,
     )

@@ -11,12 +11,13 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from dispatcher.settings_urls import checked_broker_url, checked_endpoint, checked_state_url
+from dispatcher.settings_urls import checked_broker_url, checked_endpoint, checked_proxy, checked_state_url
 
 AppleId = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{10}$")]
 BundleId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$", max_length=155)]
 FilePath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]+$")]
 Endpoint = Annotated[str, AfterValidator(checked_endpoint)]
+Proxy = Annotated[str, AfterValidator(checked_proxy)]
 
 #: Sections whose tables are named by their user: `[keys.NAME]`; what the name must be.
 NAMED_TABLES: Final = {
@@ -115,8 +116,11 @@ class EndpointsSection(Section):
 class WorkersSection(Section):
     """`[workers]`."""
 
-    transport: Literal["aioapns"] = Field(default="aioapns", description='"aioapns"')
+    transport: Literal["multiplexed", "aioapns"] = Field(
+        default="multiplexed", description='"multiplexed" or "aioapns"'
+    )
     connections: int = Field(default=2, ge=1, description="a whole number, 1 or more")
+    proxy: Proxy | None = Field(default=None, description='"http://HOST:PORT"')
 
 
 class DevelopmentSection(Section):

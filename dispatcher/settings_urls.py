@@ -99,6 +99,19 @@ def checked_endpoint(url: str) -> str:
     return url.rstrip("/")
 
 
+def checked_proxy(url: str) -> str:
+    """Return the address of an HTTP proxy, without a trailing slash.
+
+    Raises:
+        ValueError: It is not http, lacks host or port, or holds more, such as a password.
+    """
+    parts = urlsplit(url)
+    beyond = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme != "http" or not parts.hostname or not parts.port or beyond:
+        raise ValueError("must be http://HOST:PORT")
+    return url.rstrip("/")
+
+
 def _check_server(url: str, schemes: tuple[str, ...]) -> None:
     if scheme_of(url) not in schemes:
         raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")

@@ -15,7 +15,7 @@ from dispatcher.push_types import PUSH_TYPES
 from dispatcher.record import Record
 from dispatcher.settings import App
 from workers import retry
-from workers.lease import LANE_TIMES, Lease
+from workers.lease import LANE_TIMES, SHORTEST_DEADLINE_S, LaneTimes, Lease
 from workers.retry import Decision, Finish, Release, Retry
 from workers.transport.port import GateClosedError, PushRequest, Transport
 
@@ -139,9 +139,15 @@ def _request(attempt: Attempt, app: App, sending: Sending) -> PushRequest:
         expiration=record.expiration,
         collapse_id=record.collapse_id,
         payload=record.payload,
-        deadline_s=LANE_TIMES[push_type.lane].deadline_s,
+        deadline_s=_deadline_s(LANE_TIMES[push_type.lane], _time_left_s(attempt, sending.now())),
         may_open=may_open,
     )
+
+
+def _deadline_s(times: LaneTimes, time_left_s: float | None) -> float:
+    if time_left_s is None or not times.ends_with_expiry:
+        return times.deadline_s
+    return min(times.deadline_s, max(SHORTEST_DEADLINE_S, time_left_s))
 
 
 def _silence(attempt: Attempt, sending: Sending, reason: str, *, maybe_sent: bool) -> Decision:

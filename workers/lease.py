@@ -20,18 +20,23 @@ class LaneTimes:
     Attributes:
         lease_s: A claim's length, in seconds.
         deadline_s: How long a push waits for its answer; no stream is opened later than that before the lease ends.
+        ends_with_expiry: Whether an answer is not waited for when the notification's own time is over.
         progress_s: How long answers wait to be noted.
         progress_answers: How many answers are noted together at most.
     """
 
     lease_s: float = 30.0
     deadline_s: float = 10.0
+    ends_with_expiry: bool = False
     progress_s: float = 0.05
     progress_answers: int = 100
 
 
+#: However little is left of a call, a push that has left waits this long for its answer.
+SHORTEST_DEADLINE_S: Final = 1.0
+
 LANE_TIMES: Final[Mapping[Lane, LaneTimes]] = {
-    Lane.VOIP: LaneTimes(lease_s=7.0, deadline_s=5.0, progress_answers=1),
+    Lane.VOIP: LaneTimes(lease_s=7.0, deadline_s=5.0, ends_with_expiry=True, progress_answers=1),
     Lane.ALERT: LaneTimes(),
     Lane.BACKGROUND: LaneTimes(),
 }

@@ -22,8 +22,7 @@ from dispatcher.errors import SigningError
 from dispatcher.push_types import Environment
 from tests.contract.scripted_server import Script, ScriptedServer, serve
 from workers.provider_token import ProviderToken, issued_at
-from workers.transport.aioapns_adapter import AioapnsTransport
-from workers.transport.keepalive import KeepaliveTimes
+from workers.transport.choice import TRANSPORTS
 from workers.transport.member import ConnectionInfo
 from workers.transport.port import PushRequest, Transport
 
@@ -135,8 +134,12 @@ def _write(path: Path, certificate: x509.Certificate, private_key: Any = None) -
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    """Make the certificates of this session."""
+    return make_tls_files(tmp_path_factory.mktemp("tls"))
+
+
+def make_tls_files(folder: Path) -> TlsFiles:
     """Make a certificate authority, a certificate for the loopback address and one for somewhere else."""
-    folder = tmp_path_factory.mktemp("tls")
     authority = _sign("contract suite CA", None, None)
     here = _sign("here", x509.IPAddress(ipaddress.ip_address("127.0.0.1")), authority)
     elsewhere = _sign("elsewhere", x509.DNSName("elsewhere.example"), authority)
@@ -154,6 +157,11 @@ class Stage:
     tls: TlsFiles
     make: Callable[..., ObservableTransport]
     clock: Clock = field(default_factory=Clock)
+
+    @staticmethod
+    def push(**changes: Any) -> PushRequest:
+        """Return an ordinary push with some fields changed."""
+        return push(**changes)
 
     def server(self, script: Script | None = None) -> AbstractAsyncContextManager[ScriptedServer]:
         """Run a scripted server; it accepts everything unless told otherwise."""
@@ -192,12 +200,21 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-def make_aioapns(*, times: KeepaliveTimes | None = None, **options: Any) -> AioapnsTransport:
-    """Make the transport on aioapns."""
-    return AioapnsTransport(times=times, **options)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark for what an implementation cannot do."""
+    config.addinivalue_line("markers", "beyond(implementation, reason): it cannot pass this, and why")
 
 
-@pytest.fixture(params=[pytest.param(make_aioapns, id="aioapns")])
-def stage(request: pytest.FixtureRequest, tls: TlsFiles) -> Stage:
+@pytest.fixture(params=TRANSPORTS)
+def implementation(request: pytest.FixtureRequest) -> str:
+    """Name one implementation; what it cannot pass is expected to fail, with the reason."""
+    for mark in request.node.iter_markers("beyond"):
+        if mark.args[0] == request.param:
+            request.applymarker(pytest.mark.xfail(reason=mark.args[1], strict=True))
+    return str(request.param)
+
+
+@pytest.fixture
+def stage(implementation: str, tls: TlsFiles) -> Stage:
     """Set the stage for one implementation of the port."""
-    return Stage(tls=tls, make=request.param)
+    return Stage(tls=tls, make=TRANSPORTS[implementation])

@@ -16,7 +16,7 @@ from typing import Final, cast
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, RequestReceived, StreamEnded
+from h2.events import DataReceived, PingReceived, RequestReceived, StreamEnded
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
@@ -26,13 +26,14 @@ FULL_STREAMS: Final = 1000
 
 @dataclass(slots=True)
 class SeenRequest:
-    """A request as it arrived; `is_whole` once its last byte did."""
+    """A request as it arrived; `is_whole` once its last byte did, `is_disclaimed` once the server has denied it."""
 
     connection: int
     stream_id: int
     headers: Mapping[str, str]
     body: bytes = b""
     is_whole: bool = False
+    is_disclaimed: bool = False
 
 
 class ServerConnection(asyncio.Protocol):
@@ -42,6 +43,10 @@ class ServerConnection(asyncio.Protocol):
         self.number = number
         self.seen: dict[int, SeenRequest] = {}
         self.most_open = 0
+        self.pings = 0
+        self.reads = 0
+        self.is_deaf = False
+        self.last_stream_id = 2**31 - 1
         self._open: set[int] = set()
         self._server = server
         self._unsent: dict[int, bytes] = {}
@@ -68,7 +73,8 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Note requests, and hand whole ones to the script."""
-        if self._server.script.is_deaf:
+        self.reads += 1
+        if self.is_deaf or self._server.script.is_deaf:
             return
         try:
             events = self.h2.receive_data(data)
@@ -102,8 +108,9 @@ class ServerConnection(asyncio.Protocol):
 
     def reset(self, stream_id: int, error_code: ErrorCodes) -> None:
         """Reset a stream."""
-        self._open.discard(stream_id)
         self.h2.reset_stream(stream_id, error_code)
+        self.seen[stream_id].is_disclaimed = error_code == ErrorCodes.REFUSED_STREAM
+        self._open.discard(stream_id)
         self.flush()
 
     def go_away(self, last_stream_id: int, debug: bytes = b"") -> None:
@@ -111,6 +118,9 @@ class ServerConnection(asyncio.Protocol):
         state = self.h2.state_machine.state
         self.h2.close_connection(last_stream_id=last_stream_id, additional_data=debug)
         self.h2.state_machine.state = state
+        self.last_stream_id = last_stream_id
+        for stream_id in self._open:
+            self.seen[stream_id].is_disclaimed = stream_id > last_stream_id
         self.flush()
 
     def settings(self, settings: Mapping[SettingCodes, int]) -> None:
@@ -125,8 +135,8 @@ class ServerConnection(asyncio.Protocol):
 
     def write(self, raw: bytes) -> None:
         """Send bytes that need not be HTTP/2."""
-        assert self._transport is not None
-        self._transport.write(raw)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(raw)
 
     def stop_reading(self) -> None:
         """Let what the client sends pile up on its side."""
@@ -141,8 +151,8 @@ class ServerConnection(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """Send what is written, then close the socket."""
-        assert self._transport is not None
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     def abort(self) -> None:
         """Drop the connection without a word."""
@@ -151,7 +161,8 @@ class ServerConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what h2 has ready."""
-        if self._transport is not None and (ready := self.h2.data_to_send()):
+        ready = self.h2.data_to_send()
+        if ready and self._transport is not None and not self._transport.is_closing():
             self._transport.write(ready)
 
     def _note(self, event: object) -> None:
@@ -165,9 +176,14 @@ class ServerConnection(asyncio.Protocol):
             self.seen[event.stream_id].body += event.data
             if self._server.script.gives_credit:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, PingReceived):
+            self.pings += 1
         elif isinstance(event, StreamEnded):
-            self.seen[event.stream_id].is_whole = True
-            self._server.script.on_request(self, self.seen[event.stream_id])
+            seen = self.seen[event.stream_id]
+            seen.is_whole = True
+            seen.is_disclaimed = event.stream_id > self.last_stream_id
+            if not seen.is_disclaimed:
+                self._server.script.on_request(self, seen)
 
     def _send_body(self, stream_id: int) -> None:
         while stream_id in self._unsent:

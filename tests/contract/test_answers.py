@@ -118,3 +118,22 @@ async def test_error_bodies_are_acknowledged(stage: Stage) -> None:
         answers = await asyncio.gather(*(transport.send(push()) for _ in range(100)))
     assert {answer.reason for answer in answers} == {"Unregistered"}
     assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "retry_after_s"),
+    [
+        ("0", 0.0),
+        ("Fri, 15 Jan 2027 08:12:00 GMT", 120.0),
+        ("Thu, 14 Jan 2027 08:12:00 GMT", 0.0),
+        ("99999999999", 86_400.0),
+        ("Fri, 15 Jan 2100 08:12:00 GMT", 86_400.0),
+        ("soon", None),
+        ("-5", None),
+    ],
+)
+async def test_retry_after_is_seconds_or_a_date(stage: Stage, retry_after: str, retry_after_s: float | None) -> None:
+    """Retry-After counts in both its forms, up to a day; what is neither is no Retry-After."""
+    script = answering(503, retry_after=retry_after)
+    async with stage.server(script) as server, stage.transport(server.url) as transport:
+        assert (await transport.send(push())).retry_after_s == retry_after_s

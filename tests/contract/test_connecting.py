@@ -7,14 +7,13 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from dispatcher.errors import SettingsError, TransportError
 from dispatcher.push_types import Environment
 from tests.contract.conftest import PATIENCE_S, ObservableTransport, Stage, push, until
-from tests.contract.scripted_server import Script, SeenRequest, ServerConnection, keep_silent, serve
-from workers.transport import aioapns_adapter, aioapns_connection
+from tests.contract.scripted_server import Script, keep_silent, serve
+from workers.transport import aioapns_connection, channel_socket, dialling
 from workers.transport.backoff import backoff_s
 from workers.transport.keepalive import KeepaliveTimes
 
@@ -84,7 +83,7 @@ def black_hole() -> Iterator[str]:
 
 async def test_attempt_to_connect_ends(stage: Stage, black_hole: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt that gets no answer is given up, and the pushes behind it end unsent."""
-    monkeypatch.setattr(aioapns_adapter, "CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(dialling, "CONNECT_TIMEOUT_S", 0.1)
     async with stage.transport(black_hole) as transport:
         assert "no connection within" in str(await refusal(transport))
 
@@ -151,26 +150,11 @@ async def test_connection_is_replaced_when_its_stream_ids_run_out(
 ) -> None:
     """A connection that has used its last stream id gives way to a new one; no push is lost."""
     monkeypatch.setattr(aioapns_connection, "LAST_STREAM_ID", 5)
+    monkeypatch.setattr(channel_socket, "FIRST_STREAM_ID", 2**31 - 5)
     async with stage.server() as server, stage.transport(server.url) as transport:
         answers = await asyncio.gather(*(transport.send(push()) for _ in range(7)))
     assert {answer.status for answer in answers} == {200}
     assert [seen.connection for seen in server.requests] == [0, 0, 0, 1, 1, 1, 2]
-
-
-async def test_connection_that_refuses_streams_is_replaced(stage: Stage) -> None:
-    """REFUSED_STREAM on a connection far from its limit means that it is worn out."""
-
-    def wear_out(connection: ServerConnection, seen: SeenRequest) -> None:
-        if connection.number == 0 and seen.stream_id > 1:
-            connection.reset(seen.stream_id, ErrorCodes.REFUSED_STREAM)
-        else:
-            connection.answer(seen.stream_id, 200)
-
-    async with stage.server(Script(on_request=wear_out)) as server, stage.transport(server.url) as transport:
-        assert (await transport.send(push())).is_accepted
-        await refusal(transport)
-        assert (await transport.send(push())).is_accepted
-        assert server.requests[-1].connection == 1
 
 
 async def test_quiet_connection_stays_open_and_an_unused_one_closes(stage: Stage) -> None:
@@ -182,6 +166,34 @@ async def test_quiet_connection_stays_open_and_an_unused_one_closes(stage: Stage
         await until(lambda: transport.connections() == [])
         assert asyncio.get_running_loop().time() - opened > 0.35
         await until(lambda: not server.connections[0].is_open)
+
+
+async def test_quiet_connection_is_asked_before_a_push_goes_there(stage: Stage) -> None:
+    """After a while of silence a push waits for the answer to a PING, and goes the same way."""
+    times = KeepaliveTimes(trust_s=0.05)
+    async with stage.server() as server, stage.transport(server.url, times=times) as transport:
+        for pings in range(3):
+            await transport.send(push())
+            assert server.connections[0].pings == pings
+            heard = asyncio.get_running_loop().time()
+            await until(lambda: asyncio.get_running_loop().time() > heard + 0.1)  # noqa: B023
+        assert len(server.connections) == 1
+
+
+async def test_push_is_not_trusted_to_a_quiet_connection_that_is_dead(stage: Stage) -> None:
+    """A push after a while of silence is not lost on a dead connection: it goes on a new one, soon.
+
+    Sent on the dead one it would have ended as maybe sent.
+    """
+    times = KeepaliveTimes(trust_s=0.05, pong_s=0.1)
+    async with stage.server() as server, stage.transport(server.url, times=times) as transport:
+        await transport.send(push())
+        server.connections[0].is_deaf = True
+        heard = asyncio.get_running_loop().time()
+        await until(lambda: asyncio.get_running_loop().time() > heard + 0.1)
+        async with asyncio.timeout(1.0):
+            assert (await transport.send(push())).is_accepted
+        assert [seen.connection for seen in server.requests] == [0, 1]
 
 
 async def test_connection_that_answers_no_ping_is_dropped(stage: Stage) -> None:

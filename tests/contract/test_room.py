@@ -95,9 +95,9 @@ async def test_push_that_never_got_credit_was_not_sent(stage: Stage) -> None:
 
 
 async def test_no_stream_is_opened_without_credit(stage: Stage) -> None:
-    """While the connection has no credit, pushes wait unopened, and go once it comes."""
+    """While the connection has no credit, pushes wait unopened, and go once it comes; that is no reason to connect."""
     script = Script(gives_credit=False)
-    async with stage.server(script) as server, stage.transport(server.url) as transport:
+    async with stage.server(script) as server, stage.transport(server.url, max_connections=2) as transport:
         await transport.send(push(payload=b"x" * 5000))
         sending = [asyncio.create_task(transport.send(push(payload=b"x" * 5000, deadline_s=2.0))) for _ in range(20)]
         await until(lambda: sum(len(seen.body) for seen in server.requests) == 65_535)
@@ -105,11 +105,27 @@ async def test_no_stream_is_opened_without_credit(stage: Stage) -> None:
         assert sum(not seen.is_whole for seen in server.requests) == 1
         server.connections[0].credit(100_000)
         assert {answer.status for answer in await asyncio.gather(*sending)} == {200}
+        assert len(server.connections) == 1
+
+
+async def test_pushes_of_one_turn_leave_in_one_write(stage: Stage) -> None:
+    """What is sent in one turn of the event loop is encrypted and written once."""
+    async with stage.server() as server, stage.transport(server.url) as transport:
+        await transport.send(push())
+        server.script.on_request = keep_silent
+        connection = server.connections[0]
+        connection.reads = 0
+        sending = [asyncio.create_task(transport.send(push())) for _ in range(START_IN_FLIGHT)]
+        await until(lambda: len(server.requests) == 1 + START_IN_FLIGHT)
+        assert connection.reads == 1
+        for seen in server.requests[1:]:
+            connection.answer(seen.stream_id, 200)
+        await asyncio.gather(*sending)
 
 
 async def test_pushes_wait_while_apns_does_not_read(stage: Stage) -> None:
     """While the socket takes nothing more, pushes wait unopened; they go when APNs reads on."""
-    large = push(payload=b"x" * 6_000_000)  # sockets and TLS take several MB before they ask to pause
+    large = push(payload=b"x" * 6_000_000, deadline_s=60.0)  # sockets and TLS take several MB before they ask to pause
     script = Script(settings={SettingCodes.INITIAL_WINDOW_SIZE: 2**26})
     async with stage.server(script) as server, stage.transport(server.url) as transport:
         await transport.send(push())

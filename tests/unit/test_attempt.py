@@ -158,3 +158,22 @@ def test_silence_beyond_expiry_is_expired() -> None:
     """Without an answer and without time for another try a notification has expired, for the reason of the silence."""
     decision = decide(make_try(expires_in=3.0), TransportError("no answer in time", maybe_sent=True), after_s=1.0)
     assert decision == Finish(outcome=Outcome.EXPIRED, reason="no answer in time")
+
+
+@pytest.mark.parametrize(
+    ("push_type", "after_s", "deadline_s"),
+    [("voip", 0.0, 5.0), ("voip", 27.0, 3.0), ("voip", 29.9, 1.0), ("alert", 29.9, 10.0)],
+)
+def test_a_call_waits_for_its_answer_while_it_lasts(push_type: str, after_s: float, deadline_s: float) -> None:
+    """The answer to a call is awaited no longer than the call lasts, but a moment at least; others have ten seconds."""
+    gate = Gate(ApnsAnswer(status=200))
+    sending = Sending(
+        transport=gate,
+        apps={APP.bundle_id: APP},
+        now=lambda: ACCEPTED_AT + after_s,
+        dice=lambda: 0.0,
+        retry_scale=1.0,
+        has_stopped=lambda: False,
+    )
+    asyncio.run(make_attempt(make_try(push_type=push_type, expires_in=30.0), sending))
+    assert gate.requests[0].deadline_s == pytest.approx(deadline_s)

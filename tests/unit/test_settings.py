@@ -41,6 +41,7 @@ ca_file = "ca.pem"
 [workers]
 transport = "aioapns"
 connections = 5
+proxy = "http://proxy.example:3128/"
 
 [development]
 retry_scale = 0.01
@@ -73,7 +74,8 @@ def test_a_minimal_configuration_has_safe_defaults(tmp_path: Path) -> None:
     assert settings.endpoints.url(Environment.PRODUCTION) == "https://api.push.apple.com"
     assert settings.endpoints.url(Environment.SANDBOX) == "https://api.sandbox.push.apple.com"
     assert settings.endpoints.ca_file is None
-    assert (settings.workers.transport, settings.workers.connections) == ("aioapns", 2)
+    assert (settings.workers.transport, settings.workers.connections) == ("multiplexed", 2)
+    assert settings.workers.proxy is None
 
 
 def test_everything_can_be_configured(tmp_path: Path) -> None:
@@ -82,6 +84,7 @@ def test_everything_can_be_configured(tmp_path: Path) -> None:
     settings = Settings.from_env(make_env(tmp_path, FULL, **variables))
     assert settings.state_url.get_secret_value() == "unix:///run/redis.sock?db=1"
     assert (settings.timeout_s, settings.retry_scale, settings.workers.connections) == (0.5, 0.01, 5)
+    assert (settings.workers.transport, settings.workers.proxy) == ("aioapns", "http://proxy.example:3128")
     assert settings.app("com.example.app").environment is Environment.SANDBOX
     assert settings.app("com.example.app").background_per_hour == 0
     assert settings.keys["KEYID12345"].file == tmp_path / "AuthKey_KEYID12345.p8"
@@ -303,7 +306,19 @@ KEY_TABLE = GOOD[: GOOD.index("[apps")]
         ),
         (
             GOOD + '[workers]\ntransport = "carrier pigeon"\n',
-            'apns.toml line 8: [workers] transport = "carrier pigeon": must be "aioapns"',
+            'apns.toml line 8: [workers] transport = "carrier pigeon": must be "multiplexed" or "aioapns"',
+        ),
+        *(
+            (
+                GOOD + f'[workers]\nproxy = "{proxy}"\n',
+                f'apns.toml line 8: [workers] proxy = "{shown}": must be "http://HOST:PORT"',
+            )
+            for proxy, shown in (
+                ("https://proxy.example:3128", "https://proxy.example:3128"),
+                ("http://proxy.example", "http://proxy.example"),
+                ("http://proxy.example:x", "http://proxy.example:x"),
+                ("http://u:hunter2@proxy.example:3128", "http://u:***@proxy.example:3128"),
+            )
         ),
         (
             GOOD + "[development]\nretry_scale = nan\n",
@@ -358,7 +373,7 @@ def test_all_problems_are_reported_together_in_the_order_of_the_lines(tmp_path: 
 def test_production_refuses_shortened_retries(tmp_path: Path) -> None:
     """A setting for demonstrations never reaches Apple."""
     (problem,) = problems_of(make_env(tmp_path, FULL, APNS_MODE="production"))
-    expected = "apns.toml line 20: [development] retry_scale: is refused when APNS_MODE is production; remove it"
+    expected = "apns.toml line 21: [development] retry_scale: is refused when APNS_MODE is production; remove it"
     assert expected == problem
 
 

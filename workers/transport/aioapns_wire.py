@@ -88,7 +88,7 @@ class ApnsWire(APNsTLSClientProtocol, ABC):
 
     def data_received(self, data: bytes) -> None:
         """Read what APNs sent."""
-        self.keepalive.heard_at = self.loop.time()
+        self.keepalive.hear()
         if self._is_flush_due:
             self.flush()  # h2 drops what is unsent when it reads a GOAWAY
         self.on_read(data)

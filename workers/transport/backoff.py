@@ -1,5 +1,7 @@
 """How long to pause after attempts to connect that failed. Apple takes frequent reconnecting for an attack.
 
+Times are those of a monotonic clock.
+
 Source: "Communicating with APNs": keep connections open, do not repeatedly open and close them.
 """
 
@@ -23,3 +25,33 @@ def backoff_s(failures: int, dice: float) -> float:
     """
     pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, _DOUBLINGS))
     return pause_s * (1 - dice / 2)
+
+
+class Backoff:
+    """The failures in a row of one pool, and the pause after the last.
+
+    Attributes:
+        failures: How many there were since the last success.
+        cause: Why the last attempt failed.
+    """
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.cause = ""
+        self._ends_at = 0.0
+
+    def fail(self, cause: str, *, now: float, dice: float) -> float:
+        """Note a failure and return the pause that follows, in seconds."""
+        self.failures += 1
+        self.cause = cause
+        pause_s = backoff_s(self.failures, dice)
+        self._ends_at = now + pause_s
+        return pause_s
+
+    def succeed(self) -> None:
+        """Forget the failures."""
+        self.failures = 0
+
+    def is_pausing(self, now: float) -> bool:
+        """Tell whether no attempt may be made now."""
+        return self.failures > 0 and now < self._ends_at

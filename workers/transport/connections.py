@@ -1,10 +1,11 @@
 """The connections of one environment and signing key, and the pushes waiting for one.
 
     submit -> waiting -> a connection with room -> gate -> stream -> answer
+                    |                       `-> handed back: waiting again, a few times
                     `-> no room: connect, one attempt at a time
 
-A push is one future, from `submit` to its answer. Apple binds a connection to a team and its key, so pools share
-nothing. Knows no HTTP/2: any `Connection` will do.
+A push is one `Push`, from `submit` to its answer; one that APNs certainly has not processed comes back and goes first.
+Apple binds a connection to a team and its key, so pools share nothing. Knows no HTTP/2: any `Connection` will do.
 
 Source: "Sending notification requests to APNs" (one stream until a valid provider token was seen; connections are kept
 open), "Communicating with APNs".
@@ -13,37 +14,33 @@ open), "Communicating with APNs".
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
 from dispatcher.errors import SigningError, TransportError
 from workers.reasons import judge
-from workers.transport.backoff import backoff_s
+from workers.transport.backoff import Backoff
+from workers.transport.connection_port import Connection, Push, Unfit
 from workers.transport.member import (
     BLAMELESS,
     FRUITFUL,
     SPOILING,
     UNPROVING,
-    Answered,
-    Connection,
     ConnectionInfo,
-    Listener,
     Member,
-    ProviderTokenSource,
-    Unfit,
 )
-from workers.transport.port import ApnsAnswer, GateClosedError, PushRequest
-
-if TYPE_CHECKING:
-    from dispatcher.push_types import Environment
+from workers.transport.pool_settings import PoolSettings
+from workers.transport.port import ApnsAnswer, GateClosedError
+from workers.transport.waiting import WaitingPushes
 
 #: Pushes in flight a new pool allows itself; one more for each push Apple takes, which doubles them per round trip.
 START_IN_FLIGHT: Final = 8
+
+#: On how many streams a push may be before it is given up; more than one only if APNs did not process the others.
+MOST_TRIES: Final = 3
 
 #: How often the gates of waiting pushes are asked again; the port promises half a second.
 TICK_S: Final = 0.25
@@ -51,55 +48,31 @@ TICK_S: Final = 0.25
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSettings:
-    """What one pool is made of.
-
-    Attributes:
-        environment: Which of Apple's hosts.
-        key_id: The signing key.
-        max_connections: Most connections that take pushes; retired ones, closing after their last answer, come on top.
-        connect: Opens a connection that reports to a listener; TransportError when it cannot.
-        tokens: Where provider tokens come from.
-        now: Unix seconds of the state server's clock; may jump.
-        dice: Draws from 0 up to 1.
-    """
-
-    environment: Environment
-    key_id: str
-    max_connections: int
-    connect: Callable[[Listener], Awaitable[Connection]]
-    tokens: ProviderTokenSource
-    now: Callable[[], float]
-    dice: Callable[[], float]
-
-
 class ConnectionPool:
     """Hands pushes to connections, first come first served; belongs to one event loop.
 
-    Never opens a stream without asking the push's gate, never sends a push twice, never has two attempts to connect
-    under way.
+    Never opens a stream without asking the push's gate, never sends a push again that APNs may have processed, never
+    has two attempts to connect under way.
     """
 
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
         self._log = log.bind(environment=settings.environment.value, key_id=settings.key_id)
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[PushRequest, Answered]] = deque()
+        self._waiting = WaitingPushes()
         self._members: dict[Connection, Member] = {}
         self._allowance = START_IN_FLIGHT
         self._connecting: asyncio.Task[None] | None = None
         self._ticking: asyncio.TimerHandle | None = None
-        self._failures = 0
-        self._failure = ""
-        self._pause_ends_at = 0.0
+        self._backoff = Backoff()
+        self._is_closed = False
 
-    def submit(self, request: PushRequest, answered: Answered) -> None:
-        """Send a push as soon as there is room; `answered` gets what becomes of it."""
-        if self._is_pausing and not self._usable():
-            answered.set_exception(TransportError(self._failure, maybe_sent=False))
+    def submit(self, push: Push) -> None:
+        """Send a push as soon as there is room."""
+        if self._backoff.failures and not self._may_hope():
+            push.fail(TransportError(self._backoff.cause, maybe_sent=False))
             return
-        self._waiting.append((request, answered))
+        self._waiting.add(push)
         self._pump()
 
     def infos(self) -> list[ConnectionInfo]:
@@ -108,7 +81,10 @@ class ConnectionPool:
 
     async def close(self) -> None:
         """Close every connection; what waits and what is in flight ends with TransportError."""
-        self._fail_waiting(lambda: TransportError("the transport is closed", maybe_sent=False))
+        self._is_closed = True
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._waiting.fail(lambda: TransportError("the transport is closed", maybe_sent=False))
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
@@ -118,14 +94,14 @@ class ConnectionPool:
 
     def on_answer(self, connection: Connection, answer: ApnsAnswer) -> None:
         """Learn from an answer: how many pushes may be in flight, and whether the connection goes on."""
-        verdict = judge(answer)
         member = self._members.get(connection)
         if member is None:
             return
+        verdict = judge(answer)
         member.note(verdict)
         if verdict in FRUITFUL:
             self._allowance += 1
-            self._failures = 0
+            self._backoff.succeed()
         elif verdict in UNPROVING:
             self._allowance = START_IN_FLIGHT
         if verdict in SPOILING:
@@ -140,6 +116,16 @@ class ConnectionPool:
         if connection in self._members:
             self._retire(self._members[connection], cause, detail)
             self._pump()
+
+    def on_handed_back(self, connection: Connection, pushes: Sequence[Push], cause: str) -> None:
+        """Let pushes that APNs has not processed go first, elsewhere if need be, within reason."""
+        for push in pushes:
+            if push.tries >= MOST_TRIES or not self._may_hope():
+                push.fail(TransportError(cause, maybe_sent=False))
+            else:
+                self._waiting.add_back(push)
+        self._log.info("apns_pushes_handed_back", pushes=len(pushes), cause=cause, in_flight=connection.in_flight)
+        self._pump()
 
     def on_lost(self, connection: Connection, cause: str) -> None:
         """Forget a connection; one lost before Apple took anything counts as a failed attempt."""
@@ -159,15 +145,15 @@ class ConnectionPool:
     def _pump(self) -> None:
         try:
             while self._waiting and (member := self._member_with_room()) is not None:
-                request, answered = self._waiting.popleft()
-                if answered.done():
+                push = self._waiting.take()
+                if push.answered.done():
                     continue
-                if request.may_open():
-                    member.open_stream(request, answered)
+                if push.request.may_open():
+                    member.open_stream(push)
                 else:
-                    answered.set_exception(GateClosedError())
+                    push.fail(GateClosedError())
         except SigningError as exc:
-            self._fail_waiting(partial(SigningError, str(exc)))
+            self._waiting.fail(partial(SigningError, str(exc)))
         if self._waiting:
             self._want_room()
 
@@ -186,29 +172,25 @@ class ConnectionPool:
         if self._ticking is None:
             self._ticking = self._loop.call_later(TICK_S, self._tick)
         usable = self._usable()
+        for member in usable:
+            member.ask()
         is_room_coming = self._connecting is not None or not all(member.is_full for member in usable)
         if not is_room_coming and not self._is_pausing and len(usable) < self._settings.max_connections:
             self._connecting = self._loop.create_task(self._connect())
 
     def _tick(self) -> None:
         self._ticking = None
-        for request, answered in self._waiting:
-            if not answered.done() and not request.may_open():
-                answered.set_exception(GateClosedError())
-        self._waiting = deque(waiting for waiting in self._waiting if not waiting[1].done())
+        self._waiting.ask_gates()
         self._pump()
-
-    def _fail_waiting(self, error: Callable[[], Exception]) -> None:
-        while self._waiting:
-            _, answered = self._waiting.popleft()
-            if not answered.done():
-                answered.set_exception(error())
 
     # -- connecting and retiring
 
     @property
     def _is_pausing(self) -> bool:
-        return self._failures > 0 and self._loop.time() < self._pause_ends_at
+        return self._backoff.is_pausing(self._loop.time())
+
+    def _may_hope(self) -> bool:
+        return not self._is_closed and (bool(self._usable()) or not self._is_pausing)
 
     async def _connect(self) -> None:
         settings = self._settings
@@ -218,7 +200,7 @@ class ConnectionPool:
         except TransportError as exc:
             self._note_failure(exc.reason)
         except SigningError as exc:
-            self._fail_waiting(partial(SigningError, str(exc)))
+            self._waiting.fail(partial(SigningError, str(exc)))
         finally:
             self._connecting = None
         self._pump()
@@ -230,13 +212,12 @@ class ConnectionPool:
         self._log.info("apns_connected", connections=len(self._members))
 
     def _note_failure(self, cause: str) -> None:
-        self._failures += 1
-        self._failure = cause
-        pause_s = backoff_s(self._failures, self._settings.dice())
-        self._pause_ends_at = self._loop.time() + pause_s
-        self._log.warning("apns_connect_failed", cause=cause, failures=self._failures, pause_s=round(pause_s, 2))
+        pause_s = self._backoff.fail(cause, now=self._loop.time(), dice=self._settings.dice())
+        self._log.warning(
+            "apns_connect_failed", cause=cause, failures=self._backoff.failures, pause_s=round(pause_s, 2)
+        )
         if not self._usable():
-            self._fail_waiting(lambda: TransportError(cause, maybe_sent=False))
+            self._waiting.fail(lambda: TransportError(cause, maybe_sent=False))
 
     def _retire(self, member: Member, cause: Unfit, detail: str = "") -> None:
         if member.is_retired:

@@ -1,23 +1,14 @@
-"""One connection of a pool: what it carries, how far it is trusted, and which provider token it shows.
-
-The pool decides, the connection moves bytes: `Connection` is all the pool needs of one, `Listener` all a connection
-tells. Neither knows aioapns.
-"""
+"""One connection of a pool: what it carries, how far it is trusted, and which provider token it shows."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, Protocol
 
 from dispatcher.push_types import Environment
-from workers.provider_token import ProviderToken, TokenStep, decide_step
+from workers.provider_token import ProviderToken, TokenStep, decide_step, issued_at, window_ends_at
 from workers.reasons import Verdict
-from workers.transport.port import ApnsAnswer, PushRequest
-
-#: The future a push ends with; nobody but its caller cancels it.
-Answered = asyncio.Future[ApnsAnswer]
+from workers.transport.connection_port import Connection, Push, Unfit
 
 #: Verdicts that show Apple is content with the connection.
 FRUITFUL: Final = frozenset({Verdict.ACCEPTED, Verdict.DEVICE_GONE})
@@ -27,20 +18,6 @@ UNPROVING: Final = frozenset({Verdict.CONFIGURATION, Verdict.STALE_CREDENTIAL, V
 
 #: Verdicts after which the connection answers nothing else, or is about to be closed.
 SPOILING: Final = frozenset({Verdict.STALE_CREDENTIAL, Verdict.SERVER_LEAVING})
-
-
-class Unfit(StrEnum):
-    """Why a connection takes no more pushes."""
-
-    DEADLINE = "deadline_missed"
-    SILENT = "ping_unanswered"
-    GOAWAY = "goaway"
-    REFUSING = "refuses_streams"
-    BROKEN = "cannot_open_streams"
-    SPOILT = "answer"
-    USED_UP = "stream_ids_used_up"
-    IDLE = "idle"
-    TOKEN_CHANGE = "token_change"  # noqa: S105  a cause, not a secret
 
 
 #: Causes that say nothing against connecting again at once.
@@ -80,62 +57,6 @@ class ProviderTokenSource(Protocol):
         ...
 
 
-class Connection(Protocol):
-    """One HTTP/2 connection to APNs, open once it exists; moves bytes and decides nothing."""
-
-    @property
-    def is_lost(self) -> bool:
-        """Tell whether the socket is gone."""
-        ...
-
-    @property
-    def in_flight(self) -> int:
-        """Return how many streams are open."""
-        ...
-
-    @property
-    def stream_limit(self) -> int:
-        """Return how many streams APNs allows at present."""
-        ...
-
-    @property
-    def has_room(self) -> bool:
-        """Tell whether a stream can be opened and its payload handed over now."""
-        ...
-
-    def open_stream(self, request: PushRequest, authorization: str, answered: Answered) -> None:
-        """Send a push; `answered` gets the answer or a TransportError, within the request's deadline."""
-        ...
-
-    def drain(self) -> None:
-        """Close after the last answer or deadline; the caller opens no more streams."""
-        ...
-
-    async def shut_down(self) -> None:
-        """Say goodbye and wait, briefly, until the socket is closed; streams in flight end with TransportError."""
-        ...
-
-
-class Listener(Protocol):
-    """Whom a connection tells what happens to it."""
-
-    def on_answer(self, connection: Connection, answer: ApnsAnswer) -> None:
-        """Hear Apple's answer to one push."""
-        ...
-
-    def on_room(self) -> None:
-        """Hear that streams may have become free."""
-        ...
-
-    def on_unfit(self, connection: Connection, cause: Unfit, detail: str = "") -> None:
-        """Hear that no more pushes should go this way."""
-        ...
-
-    def on_lost(self, connection: Connection, cause: str) -> None:
-        """Hear that the socket is gone; always the last word."""
-        ...
-
-
 class Member:
     """A connection in its pool.
 
@@ -153,8 +74,10 @@ class Member:
         self.is_retired = False
         self._connection = connection
         self._dice = dice
+        self._authorization = ""
         self._token: ProviderToken | None = None
         self._carried_since = 0.0
+        self._kept_from = self._kept_until = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -168,26 +91,45 @@ class Member:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether another connection would help; one that Apple slows down to a single stream is left alone."""
-        return self.is_proven and self._connection.stream_limit > 1 and not self._connection.has_room
+        """Tell whether streams are the limit, so that another connection would help.
+
+        One that Apple slows down to a single stream is left alone, and so is one that waits for credit or a PING.
+        """
+        connection = self._connection
+        return self.is_proven and connection.in_flight >= connection.stream_limit > 1
+
+    def ask(self) -> None:
+        """Ask a quiet connection for a sign of life, so that it has room again."""
+        self._connection.ask()
 
     def renew_token(self, source: ProviderTokenSource, key_id: str, now: float) -> bool:
         """Show the token in use at `now`; False when the connection must be replaced instead."""
+        if self._kept_from <= now < self._kept_until:
+            return True
         if self._token is not None:
             step = decide_step(
                 carried_issued_at=self._token.issued_at, carried_since=self._carried_since, now=now, dice=self._dice
             )
             if step is not TokenStep.CHANGE:
+                self._remember(self._token, now)
                 return step is TokenStep.KEEP
         self._token = source.current(key_id, now)
+        self._authorization = "bearer " + self._token.jwt
         self._carried_since = now
+        self._remember(self._token, now)
         return True
 
-    def open_stream(self, request: PushRequest, answered: Answered) -> None:
+    def _remember(self, token: ProviderToken, now: float) -> None:
+        """Keep a token of this window without asking again until the window ends, or the clock steps back."""
+        if token.issued_at == issued_at(now):
+            self._kept_from, self._kept_until = now, window_ends_at(now)
+
+    def open_stream(self, push: Push) -> None:
         """Send a push under the token that `renew_token` chose."""
-        if self._token is None:  # pragma: no cover  a bug
+        if not self._authorization:  # pragma: no cover  a bug
             raise AssertionError("renew_token was not asked")
-        self._connection.open_stream(request, "bearer " + self._token.jwt, answered)
+        push.tries += 1
+        self._connection.open_stream(push, self._authorization)
 
     def note(self, verdict: Verdict) -> None:
         """Learn from an answer how far the connection may be trusted."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from dispatcher.errors import TransportError
 from workers.transport.answers import MAX_BODY_BYTES, read_answer
-from workers.transport.member import Answered
+from workers.transport.connection_port import Push
 from workers.transport.port import ApnsAnswer
 
 
@@ -18,11 +19,11 @@ class OpenPush:
         unsent: What of its payload waits for credit; None once APNs has been sent all of it.
     """
 
-    __slots__ = ("answered", "body", "deadline", "retry_after", "status", "unsent")
+    __slots__ = ("body", "deadline", "push", "retry_after", "status", "unsent")
 
-    def __init__(self, payload: bytes, answered: Answered, deadline: asyncio.TimerHandle) -> None:
-        self.unsent: bytes | None = payload
-        self.answered: Final = answered
+    def __init__(self, push: Push, deadline: asyncio.TimerHandle) -> None:
+        self.unsent: bytes | None = push.request.payload
+        self.push: Final = push
         self.deadline: Final = deadline
         self.status: int | None = None
         self.retry_after = ""
@@ -37,6 +38,9 @@ class OpenPushes:
 
     def __len__(self) -> int:
         return len(self._by_stream)
+
+    def __contains__(self, stream_id: int) -> bool:
+        return stream_id in self._by_stream
 
     def __getitem__(self, stream_id: int) -> OpenPush:
         return self._by_stream[stream_id]
@@ -63,26 +67,30 @@ class OpenPushes:
         if push is not None and len(push.body) < MAX_BODY_BYTES:
             push.body += part
 
-    def end(self, stream_id: int, cause: str, *, maybe_sent: bool) -> ApnsAnswer | None:
+    def take_back(self, stream_ids: Sequence[int]) -> list[Push]:
+        """Remove and return the pushes that have no status yet, for sending them elsewhere."""
+        back = [self._by_stream.pop(stream_id) for stream_id in stream_ids if self._by_stream[stream_id].status is None]
+        for push in back:
+            push.deadline.cancel()
+        return [push.push for push in back]
+
+    def end(self, stream_id: int, cause: str, *, maybe_sent: bool, now: float) -> ApnsAnswer | None:
         """End a push, with its answer once the status is known, whatever became of the body.
 
         Args:
             stream_id: Where it is; a stream not kept is ignored.
             cause: Why there is no answer, if there is none.
             maybe_sent: Whether APNs may have processed it, provided it was sent whole.
+            now: Unix seconds.
         """
         push = self._by_stream.pop(stream_id, None)
         if push is None:
             return None
         push.deadline.cancel()
-        answer = None
-        if push.status is not None:
-            answer = read_answer(status=push.status, retry_after=push.retry_after, body=push.body)
-        if push.answered.done():
-            return answer
-        if answer is not None:
-            push.answered.set_result(answer)
-        else:
+        if push.status is None:
             # APNs cannot process a request whose end it has not been sent.
-            push.answered.set_exception(TransportError(cause, maybe_sent=maybe_sent and push.unsent is None))
+            push.push.fail(TransportError(cause, maybe_sent=maybe_sent and push.unsent is None))
+            return None
+        answer = read_answer(status=push.status, retry_after=push.retry_after, body=push.body, now=now)
+        push.push.succeed(answer)
         return answer

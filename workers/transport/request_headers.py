@@ -1,14 +1,12 @@
-"""Write down the headers of a push, in one place.
+"""Write down the headers of a push, in one place: as a header list, and as our wire takes them.
 
 Source: "Sending notification requests to APNs", table of request headers; RFC 9113 section 8.3.1.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from workers.transport.port import PushRequest
+from workers.transport.port import PushRequest
+from workers.transport.wire.request import WireRequest
 
 
 def request_headers(request: PushRequest, *, authority: str, authorization: str) -> list[tuple[str, str]]:
@@ -35,3 +33,22 @@ def request_headers(request: PushRequest, *, authority: str, authorization: str)
     if request.collapse_id is not None:
         headers.append(("apns-collapse-id", request.collapse_id))
     return headers
+
+
+def wire_request(request: PushRequest, *, authorization: str) -> WireRequest:
+    """Return a push as it is sent.
+
+    Raises:
+        UnicodeError: A header has no bytes.
+    """
+    return WireRequest(
+        path=b"/3/device/" + request.device_token.encode(),
+        authorization=authorization.encode(),
+        topic=request.topic.encode(),
+        push_type=request.push_type.encode(),
+        priority=b"%d" % request.priority,
+        apns_id=request.apns_id.encode(),
+        expiration=None if request.expiration is None else b"%d" % request.expiration,
+        collapse_id=None if request.collapse_id is None else request.collapse_id.encode(),
+        body=request.payload,
+    )
