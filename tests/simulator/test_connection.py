@@ -2,72 +2,29 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import time
 from typing import TYPE_CHECKING
 
-import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.dev.simulator import Form, special_device_token
+from tests.simulator.probes import open_tls
 
 if TYPE_CHECKING:
-    from tests.simulator.conftest import Client, RunningSimulator
+    from tests.simulator.client import Client
+    from tests.simulator.running import RunningSimulator
 
 PAYLOAD = b'{"aps":{"alert":"hi"}}'
 BAD = special_device_token(Form.BAD, 1)
 SHORT_S = 0.2
 
 
-def open_tls(apns: RunningSimulator, alpn: list[str]) -> ssl.SSLSocket:
-    """Connect with these protocols offered, none for no ALPN at all."""
-    context = ssl.create_default_context(cafile=str(apns.directory / "ca.pem"))
-    if alpn:
-        context.set_alpn_protocols(alpn)
-    plain = socket.create_connection(("127.0.0.1", apns.simulator.port), timeout=5)
-    return context.wrap_socket(plain, server_hostname="localhost")
-
-
 def first_accepted(apns: RunningSimulator, client: Client) -> None:
     """Push once, so that the connection may use all its streams."""
     assert client.ask(apns.headers(), PAYLOAD).status == 200
-
-
-@pytest.mark.parametrize(("offered", "selected"), [(["h2"], "h2"), ([], None), (["http/1.1"], None)])
-def test_only_http2_is_agreed_upon(offered: list[str], selected: str | None, apns: RunningSimulator) -> None:
-    """T2, T3, T4: the server selects h2 or nothing, and speaks HTTP/2 in any case: its SETTINGS come first."""
-    with open_tls(apns, offered) as connection:
-        assert selected == connection.selected_alpn_protocol()
-        assert connection.recv(65_536)[3] == 4
-
-
-def test_tls_below_1_2_is_refused(apns: RunningSimulator) -> None:
-    """T1: a client that speaks no TLS 1.2 cannot connect."""
-    context = ssl.create_default_context(cafile=str(apns.directory / "ca.pem"))
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning, match="TLSv1 is deprecated"):
-        context.minimum_version = ssl.TLSVersion.TLSv1
-    with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
-    plain = socket.create_connection(("127.0.0.1", apns.simulator.port), timeout=5)
-
-    with plain, pytest.raises(ssl.SSLError):
-        context.wrap_socket(plain, server_hostname="localhost")
-
-
-def test_http1_is_told_what_it_did(apns: RunningSimulator) -> None:
-    """T5: a request of HTTP/1.1 is answered with a GOAWAY that quotes it, and the connection closed."""
-    received = b""
-    with open_tls(apns, []) as connection:
-        connection.sendall(b"POST /3/device/aa HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        while piece := connection.recv(65_536):
-            received += piece
-
-    assert received.endswith(b"Unexpected HTTP/1.x request: POST /3/device/aa")
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,19 +53,9 @@ def test_stopping_does_not_wait_for_a_deaf_client(apns: RunningSimulator) -> Non
     with apns.connect() as client:
         first_accepted(apns, client)
         started_at = time.monotonic()
-        apns.await_(apns.simulator.stop)
+        apns.wait_for(apns.simulator.stop)
 
     assert time.monotonic() - started_at < 3
-
-
-def test_a_ping_is_answered(apns: RunningSimulator) -> None:
-    """T10: the same eight bytes come back."""
-    with apns.connect() as client:
-        client.http2.ping(b"12345678")
-        client.flush()
-        client.receive_until(lambda: bool(client.pongs))
-
-    assert client.pongs == [b"12345678"]
 
 
 def test_too_many_headers_end_the_stream_alone(apns: RunningSimulator) -> None:
@@ -132,25 +79,6 @@ def test_a_stream_too_many_is_refused_alone(apns: RunningSimulator) -> None:
 
         assert surplus.reset == ErrorCodes.REFUSED_STREAM
         assert first.reason == "MissingProviderToken"
-
-
-def test_bodies_wait_for_the_clients_window(apns: RunningSimulator) -> None:
-    """T14: once 65,535 bytes of bodies are not acknowledged, refusals come without body; a window update frees them."""
-    body_bytes = len(b'{"reason":"BadDeviceToken"}')
-    fitting = 65_535 // body_bytes
-
-    with apns.connect(acknowledges=False) as client:
-        for _ in range(fitting):
-            assert client.ask(apns.headers(device_token=BAD), PAYLOAD).status == 400
-        late = client.replies[client.start(apns.headers(device_token=BAD), PAYLOAD)]
-        assert not client.receives(lambda: late.is_whole, SHORT_S)
-        assert late.status == 400
-        assert client.ask(apns.headers(), PAYLOAD).status == 200  # no body, so nothing to wait for
-        client.http2.increment_flow_control_window(body_bytes)
-        client.flush()
-        client.receive_until(lambda: late.is_whole)
-
-    assert late.reason == "BadDeviceToken"
 
 
 def test_a_stream_window_withholds_its_body(apns: RunningSimulator) -> None:
@@ -207,7 +135,7 @@ def test_stopping_says_goodbye(apns: RunningSimulator) -> None:
     """A simulator that stops sends GOAWAY with Apple's reason and closes."""
     with apns.connect() as client:
         first_accepted(apns, client)
-        apns.await_(apns.simulator.stop)
+        apns.wait_for(apns.simulator.stop)
         client.receive_until(lambda: client.is_closed)
 
     assert client.goodbye == b'{"reason":"Shutdown"}'

@@ -11,10 +11,10 @@ from dispatcher.dev.simulator.device_tokens import FORMS, is_well_formed
 from dispatcher.dev.simulator.devices import Devices
 
 if TYPE_CHECKING:
-    from tests.simulator.conftest import Run, RunningSimulator
+    from tests.simulator.running import Run, RunningSimulator
 
 PAYLOAD = b'{"aps":{"alert":"hi"}}'
-ANSWERED = tuple(form for form in Form if form is not Form.SILENT)
+ANSWERED = tuple(form for form in Form if form is not Form.SILENT and FORMS[form].fault is None)
 COUNTED = tuple(form for form in ANSWERED if FORMS[form].is_counted)
 
 

@@ -20,7 +20,7 @@ from dispatcher.push_types import Environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.simulator.conftest import Run
+    from tests.simulator.running import Run
 
 PAYLOAD = b'{"aps":{"alert":"hi"}}'
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.dev.simulator import SimulatorSettings, device_token
-from dispatcher.dev.simulator.storage import Storage, StoredNotification
+from dispatcher.dev.simulator.storage import AcceptedPush, Storage
 
 if TYPE_CHECKING:
-    from tests.simulator.conftest import Run, RunningSimulator
+    from tests.simulator.running import Run, RunningSimulator
 
 PAYLOAD = b'{"aps":{"alert":"hi"}}'
 TOPIC = "com.ex.a"
@@ -180,7 +180,7 @@ def test_expiration_zero_is_never_stored_and_replaces_nothing(apns: RunningSimul
 def test_storage_is_bounded() -> None:
     """Beyond its size the storage drops what was replaced longest ago."""
     storage = Storage(max_stored=2)
-    notification = StoredNotification(apns_id="", payload=b"", collapse_id="", expires_at=1.0)
+    notification = AcceptedPush(apns_id="", payload=b"", collapse_id="", expires_at=1.0)
 
     for token in ("aa", "bb", "aa", "cc"):
         storage.put(token, TOPIC, notification)

@@ -38,7 +38,7 @@ class FeedbackCollector:
         """Read what is left and stop; call it when nobody writes any more.
 
         Raises:
-            EnqueueError: The state server did not answer.
+            StateServerError: The state server did not answer.
         """
         self._stop()
         if self._failure:

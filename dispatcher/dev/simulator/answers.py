@@ -22,17 +22,21 @@ class Answer:
         reason: Apple's word for a refusal; empty for 200.
         timestamp: Unix milliseconds at which Apple found the device token dead; only with 410.
         is_silent: The push is judged so, but the stream is never answered.
+        content: The body of a success that has one; only channel management has.
+        fields: Header fields of its own, behind the usual ones.
     """
 
     status: int
     reason: str = ""
     timestamp: int | None = None
     is_silent: bool = False
+    content: bytes = b""
+    fields: Headers = ()
 
     @property
     def is_accepted(self) -> bool:
         """Whether Apple took the push."""
-        return not self.reason
+        return self.status < HTTPStatus.BAD_REQUEST
 
     @property
     def is_senders_fault(self) -> bool:
@@ -42,9 +46,9 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """The compact JSON of a refusal; empty for 200."""
+        """The compact JSON of a refusal; for a success its content, if any."""
         if not self.reason:
-            return b""
+            return self.content
         fields: dict[str, str | int] = {"reason": self.reason}
         if self.timestamp is not None:
             fields["timestamp"] = self.timestamp

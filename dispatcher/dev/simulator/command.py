@@ -14,7 +14,9 @@ import click
 from redis.exceptions import RedisError
 
 from dispatcher.dev.simulator.clock import ClockFollower, OffsetClock
+from dispatcher.dev.simulator.faults import FAULTS
 from dispatcher.dev.simulator.server import Simulator
+from dispatcher.dev.simulator.setting_texts import with_setting
 from dispatcher.dev.simulator.settings import OBSERVED, STRICT, SimulatorSettings
 from dispatcher.dev.simulator.switches import Hold
 from dispatcher.errors import SettingsError
@@ -33,6 +35,28 @@ class _Options:
     clock_url: str | None
     hold_file: Path | None
     settings: SimulatorSettings
+    faults: tuple[tuple[str, float], ...]
+
+
+def _read_faults(_context: click.Context, _parameter: click.Parameter, values: Any) -> tuple[tuple[str, float], ...]:
+    return tuple(_read_fault(value) for value in values)
+
+
+def _read_fault(value: str) -> tuple[str, float]:
+    name, _, rate = value.partition(":")
+    if name not in FAULTS:
+        raise click.BadParameter(f"there is no fault {name}; there are {', '.join(FAULTS)}")
+    try:
+        return name, float(rate or 1)
+    except ValueError:
+        raise click.BadParameter(f"the rate of {name} is no number: {rate}") from None
+
+
+def _read_settings(_context: click.Context, _parameter: click.Parameter, values: Any) -> tuple[tuple[str, str], ...]:
+    pairs = [value.partition("=") for value in values]
+    if any(not separator for _, separator, _ in pairs):
+        raise click.BadParameter("write NAME=VALUE")
+    return tuple((name, text) for name, _, text in pairs)
 
 
 @click.command()
@@ -57,7 +81,23 @@ class _Options:
 )
 @click.option("--environment", type=click.Choice(list(_ENVIRONMENTS)), default="any", show_default=True)
 @click.option("--profile", type=click.Choice(list(_PROFILES)), default="strict", show_default=True)
-def simulator(
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    callback=_read_faults,
+    metavar="NAME[:RATE]",
+    help="Let something go wrong, always or at a rate: goaway:0.01, silence, tls_expired. May be repeated.",
+)
+@click.option(
+    "--set",
+    "more_settings",
+    multiple=True,
+    callback=_read_settings,
+    metavar="NAME=VALUE",
+    help="Any other setting: churn_scope=key, idle_limit_s=3600. May be repeated.",
+)
+def simulator(  # noqa: PLR0913 (one argument per option)
     *,
     port: int,
     directory: Path,
@@ -67,12 +107,19 @@ def simulator(
     hold_file: Path | None,
     environment: str,
     profile: str,
+    faults: tuple[tuple[str, float], ...],
+    more_settings: tuple[tuple[str, str], ...],
 ) -> None:
     """Stand in for Apple's push service on this machine.
 
     Speaks HTTP/2 over TLS, checks provider tokens, headers, topics and sizes as Apple does, and delivers nothing.
     """
     settings = replace(_PROFILES[profile], environment=_ENVIRONMENTS[environment], latency_s=latency_ms / 1000)
+    try:
+        for name, text in more_settings:
+            settings = with_setting(settings, name, text)
+    except SettingsError as exc:
+        raise click.ClickException(str(exc)) from exc
     options = _Options(
         directory=directory,
         port=port,
@@ -80,6 +127,7 @@ def simulator(
         clock_url=clock_url,
         hold_file=hold_file,
         settings=settings,
+        faults=faults,
     )
     asyncio.run(_serve(options))
 
@@ -98,6 +146,8 @@ async def _serve(options: _Options) -> None:
         if options.clock_url is not None:
             await _follow_clock(stack, clock, options.clock_url)
         running = await _start(stack, options, clock)
+        for name, rate in options.faults:
+            running.faults.add(name, rate=rate)
         if options.hold_file is not None:
             _keep_running(stack, _obey_hold_file(running.switches.hold, options.hold_file))
         click.echo(f"simulator ready on {running.url}")

@@ -1,8 +1,8 @@
 """An endless supply of device tokens: what the simulator thinks of one stands in its first hex digits.
 
 Every hex string of 64 digits or more and of even length is a living device of every topic, except those that begin
-with one of the forms below. A form marked as counted has two more hex digits, "nn": how often this device token is
-refused before it is accepted, 00 for always.
+with one of the forms below, and those that were registered otherwise. A form marked as counted has two more hex digits,
+"nn": how often this device token is refused before it is accepted, 00 for always.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from dispatcher.dev.simulator.answers import ACCEPTED_IN_SILENCE, Answer
+from dispatcher.dev.simulator.answers import ACCEPTED, ACCEPTED_IN_SILENCE, Answer
+from dispatcher.dev.simulator.devices import Devices
+from dispatcher.dev.simulator.faults import FAULTS, Fault
 
 MIN_HEX_DIGITS: Final = 64
 UNREGISTERED_AT: Final = 1_700_000_000_000  # Unix milliseconds
@@ -31,6 +33,14 @@ class Form(StrEnum):
     TOO_MANY_REQUESTS = "ffff0429"
     INTERNAL_SERVER_ERROR = "ffff0500"
     SERVICE_UNAVAILABLE = "ffff0503"
+    GOAWAY = "ffff0901"
+    GOAWAY_LEFT_OUT = "ffff0902"
+    REFUSED_STREAM = "ffff0903"
+    RESET = "ffff0904"
+    HANG_UP = "ffff0905"
+    LATE = "ffff0906"
+    HTML = "ffff0907"
+    MISSING_APNS_ID = "ffff0908"
     SILENT = "ffff0999"
 
 
@@ -41,6 +51,7 @@ class Stage(StrEnum):
     FITS_TOPIC = "fits_topic"
     ALIVE = "alive"
     FAULT = "fault"
+    TRANSPORT = "transport"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +62,20 @@ class FormRule:
         stage: Where in the order of checks it is decided.
         answer: The answer.
         is_counted: Whether the two digits after the form say how often.
+        fault: What goes wrong in transport instead.
     """
 
     stage: Stage
-    answer: Answer
+    answer: Answer = ACCEPTED
     is_counted: bool = False
+    fault: Fault | None = None
+
+
+def _in_transport(name: str) -> FormRule:
+    fault = FAULTS[name]
+    if not isinstance(fault, Fault):
+        raise TypeError(f"{name} is no fault of a request")
+    return FormRule(stage=Stage.TRANSPORT, is_counted=True, fault=fault)
 
 
 FORMS: Final[Mapping[Form, FormRule]] = {
@@ -76,6 +96,14 @@ FORMS: Final[Mapping[Form, FormRule]] = {
     Form.SERVICE_UNAVAILABLE: FormRule(
         stage=Stage.FAULT, answer=Answer(status=503, reason="ServiceUnavailable"), is_counted=True
     ),
+    Form.GOAWAY: _in_transport("goaway"),
+    Form.GOAWAY_LEFT_OUT: _in_transport("goaway_left_out"),
+    Form.REFUSED_STREAM: _in_transport("refused_stream"),
+    Form.RESET: _in_transport("reset"),
+    Form.HANG_UP: _in_transport("hang_up_before"),
+    Form.LATE: _in_transport("late"),
+    Form.HTML: _in_transport("html"),
+    Form.MISSING_APNS_ID: _in_transport("missing_apns_id"),
     Form.SILENT: FormRule(stage=Stage.FAULT, answer=ACCEPTED_IN_SILENCE, is_counted=True),
 }
 _RULES_BY_PREFIX: Final[Mapping[str, FormRule]] = {form.value: rule for form, rule in FORMS.items()}
@@ -113,6 +141,14 @@ def rule_of(device_token: str, stage: Stage) -> FormRule | None:
     """Return the rule that a lower-case device token's form has at a stage, or None."""
     rule = _RULES_BY_PREFIX.get(device_token[:8])
     return rule if rule is not None and rule.stage is stage else None
+
+
+def fault_of(device_token: str | None, devices: Devices) -> Fault | None:
+    """Return what goes wrong in transport with a push to a lower-case device token, counting it if its form does."""
+    rule = _RULES_BY_PREFIX.get(device_token[:8]) if device_token else None
+    if rule is None or rule.fault is None or not device_token or not is_well_formed(device_token):
+        return None
+    return rule.fault if devices.is_due_for_fault(device_token, times_of(device_token)) else None
 
 
 def times_of(device_token: str) -> int:

@@ -48,6 +48,7 @@ class ProviderTokenReader:
         # Per reader, so that it ends with its simulator: the answer depends on the world's keys.
         self.claims = lru_cache(maxsize=_REMEMBERED)(self._claims)
         self.key_id = lru_cache(maxsize=_REMEMBERED)(self._key_id)
+        self.issued_at = lru_cache(maxsize=_REMEMBERED)(self._issued_at)
 
     def _claims(self, provider_token: str) -> Claims | None:
         """Return what a provider token says, or None when Apple would call it invalid."""
@@ -76,6 +77,14 @@ class ProviderTokenReader:
             return ""
         return key_id if key_id in self._world.signing_keys else ""
 
+    def _issued_at(self, provider_token: str) -> str:
+        """Return the iat that a provider token claims, whatever its signature; empty when it cannot be read."""
+        try:
+            claims = jwt.decode(provider_token, options={**_SIGNATURE_ONLY, "verify_signature": False})
+        except jwt.PyJWTError:
+            return ""
+        return str(claims.get("iat", ""))
+
 
 class TokenHistory:
     """Remembers when each provider token was first seen, to find those who change theirs too often.
@@ -90,12 +99,16 @@ class TokenHistory:
         self._allowed = allowed
         self._first_seen: dict[str, dict[str, float]] = {}
 
-    def admits(self, key_id: str, provider_token: str, now: float) -> bool:
-        """Tell whether a provider token is fine: known already, or not one change too many for the key it names."""
+    def admits(self, key_id: str, identity: str, now: float) -> bool:
+        """Tell whether a provider token is fine: known already, or not one change too many for the key it names.
+
+        Args:
+            identity: The provider token, or what else makes two of them the same.
+        """
         first_seen = self._first_seen.setdefault(key_id, {})
-        if provider_token in first_seen:
+        if identity in first_seen:
             return True
         if sum(now - seen_at < self._window_s for seen_at in first_seen.values()) >= self._allowed:
             return False
-        first_seen[provider_token] = now
+        first_seen[identity] = now
         return True

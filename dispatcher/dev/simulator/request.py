@@ -16,16 +16,18 @@ _FIELD_OVERHEAD_BYTES: Final = 32
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that would cost as much as all the checks
 class Request:
     """A whole request: headers and body.
 
     Attributes:
+        device_token: The last part of a device path, in lower case, perhaps empty; None when the path is another.
         headers: By lower-case name, pseudo-headers included; of a repeated header the first.
         has_duplicates: Whether a header came twice.
         payload: The body.
     """
 
+    device_token: str | None
     headers: Mapping[str, str]
     has_duplicates: bool
     payload: bytes
@@ -34,13 +36,6 @@ class Request:
     def method(self) -> str:
         """The value of :method."""
         return self.headers.get(":method", "")
-
-    @property
-    def device_token(self) -> str | None:
-        """The last part of a device path, in lower case, perhaps empty; None when the path is another."""
-        path = self.headers.get(":path", "")
-        rest = path[len(DEVICE_PATH) :]
-        return rest.lower() if path.startswith(DEVICE_PATH) and "/" not in rest else None
 
     @property
     def provider_token(self) -> str:
@@ -61,7 +56,13 @@ def parse_request(raw_headers: RawHeaders, payload: bytes) -> Request:
         text = name.decode("latin-1")
         has_duplicates = has_duplicates or text in headers
         headers.setdefault(text, value.decode("latin-1"))
-    return Request(headers=headers, has_duplicates=has_duplicates, payload=payload)
+    device_token = _device_token(headers.get(":path", ""))
+    return Request(device_token=device_token, headers=headers, has_duplicates=has_duplicates, payload=payload)
+
+
+def _device_token(path: str) -> str | None:
+    rest = path[len(DEVICE_PATH) :]
+    return rest.lower() if path.startswith(DEVICE_PATH) and "/" not in rest else None
 
 
 def header_list_bytes(raw_headers: RawHeaders) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: with so many fields that would cost as much as all the checks
 class LoggedRequest:
     """One line of the log. Header values are the text sent; None stands for a header that was absent.
 
@@ -49,23 +50,31 @@ class LoggedRequest:
 
 
 class RequestLog:
-    """Appends to a file, once per turn of the event loop, or to nothing.
+    """Appends to a file, once per turn of the event loop, to a bounded list in memory, or to nothing.
 
     Args:
-        path: The file; None keeps no log.
+        path: The file; None for none.
+        remembered: How many requests are kept in memory, the newest.
+
+    Attributes:
+        requests: Those.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, remembered: int = 0) -> None:
         self._file = None if path is None else path.open("ab", buffering=0)
         self._lines: list[str] = []
+        self.requests: deque[LoggedRequest] = deque(maxlen=remembered)
 
     @property
     def is_kept(self) -> bool:
         """Whether anybody will read what is added."""
-        return self._file is not None
+        return self._file is not None or self.requests.maxlen != 0
 
     def add(self, logged: LoggedRequest) -> None:
         """Add a line; it is in the file before the next turn of the event loop ends."""
+        self.requests.append(logged)
+        if self._file is None:
+            return
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)
         # shallow: vars() is not there with slots, and asdict copies deeply, which costs more than all the checks

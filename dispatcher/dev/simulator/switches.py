@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from random import Random
 
 
 class Hold:
@@ -39,22 +41,31 @@ class Hold:
 
 
 class Switches:
-    """Faults and delays that can be changed at any time.
+    """Delays and silence that can be changed at any time; everything else that goes wrong is in `faults`.
 
     Attributes:
         swallow: Never answer.
         hold: Hold back answers.
-        latency_s: How long each answer waits.
+        latency_s: How long each answer waits; with a spread the median.
+        latency_spread: Width of the log-normal distribution around it.
     """
 
-    __slots__ = ("hold", "latency_s", "swallow")
+    __slots__ = ("_dice", "hold", "latency_s", "latency_spread", "swallow")
 
-    def __init__(self, *, latency_s: float = 0.0) -> None:
+    def __init__(self, *, latency_s: float = 0.0, latency_spread: float = 0.0, seed: int = 0) -> None:
         self.swallow = False
         self.hold = Hold()
         self.latency_s = latency_s
+        self.latency_spread = latency_spread
+        self._dice = Random(seed)  # noqa: S311 (dice, no secrets)
 
     @property
     def is_answering(self) -> bool:
         """Whether an answer that is ready now would go out."""
         return not self.swallow and not self.hold.is_set()
+
+    def draw_latency(self) -> float:
+        """Return how many seconds the next answer waits."""
+        if not self.latency_s or not self.latency_spread:
+            return self.latency_s
+        return self.latency_s * math.exp(self.latency_spread * self._dice.gauss(0.0, 1.0))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -59,11 +59,21 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """An app, the team that owns it, and the key the written configuration gives it."""
+    """An app, the team that owns it, and the key the written configuration gives it.
+
+    Attributes:
+        since: Age of the world when it was registered.
+    """
 
     bundle_id: str
     team_id: str
     key_id: str
+    since: int = 0
+
+    @property
+    def has_broadcast(self) -> bool:
+        """Whether its broadcast capability is on."""
+        return self.bundle_id not in WITHOUT_BROADCAST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +84,7 @@ class Topic:
     suffix: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class World:
     """Everything registered with this Apple.
 
@@ -82,11 +92,24 @@ class World:
         signing_keys: By key id.
         public_keys: By key id.
         topics: By the value of apns-topic.
+        revoked: Key ids that are good no more.
+        age: Apps registered since the simulator started; a connection knows those of its first push.
     """
 
     signing_keys: Mapping[str, SigningKey]
     public_keys: Mapping[str, ec.EllipticCurvePublicKey]
-    topics: Mapping[str, Topic]
+    topics: dict[str, Topic]
+    revoked: set[str] = field(default_factory=set)
+    age: int = 0
+
+    def add_app(self, bundle_id: str, team_id: str = TEAM_A) -> None:
+        """Register an app now; connections that have pushed before do not know it."""
+        self.age += 1
+        self.topics.update(_topics([App(bundle_id=bundle_id, team_id=team_id, key_id="", since=self.age)]))
+
+    def revoke(self, key_id: str) -> None:
+        """Revoke a signing key."""
+        self.revoked.add(key_id)
 
 
 _PRODUCTION: Final = Environment.PRODUCTION
@@ -132,6 +155,8 @@ APPS: Final = (
     App(bundle_id="com.ex.a", team_id=TEAM_A, key_id="KEYLEGACY0"),
     App(bundle_id="com.ex.b", team_id=TEAM_A, key_id="KEYLEGACY0"),
 )
+#: Apps whose broadcast capability is off.
+WITHOUT_BROADCAST: Final = frozenset({"com.ex.b"})
 
 
 def open_world(directory: Path) -> World:
