@@ -64,16 +64,19 @@ def must_agree(what: str, *, expected: int, found: int) -> None:
 
 
 def compare(rounds: int, ours: Callable[[], RunT], theirs: Callable[[], RunT]) -> tuple[list[RunT], list[RunT]]:
-    """Let two contestants run in turn, the first of a round being second in the next; return each one's runs."""
-    our_values, their_values = [], []
+    """Let two contestants run in turn; return each one's runs."""
+    our_runs, their_runs = in_turn(rounds, [ours, theirs])
+    return our_runs, their_runs
+
+
+def in_turn(rounds: int, contestants: Sequence[Callable[[], RunT]]) -> list[list[RunT]]:
+    """Let contestants run in turn, the order of a round being reversed in the next; return each one's runs."""
+    runs: list[list[RunT]] = [[] for _ in contestants]
     for number in range(rounds):
-        if number % 2:
-            their_values.append(theirs())
-            our_values.append(ours())
-        else:
-            our_values.append(ours())
-            their_values.append(theirs())
-    return our_values, their_values
+        turns = list(zip(contestants, runs, strict=True))
+        for run, found in reversed(turns) if number % 2 else turns:
+            found.append(run())
+    return runs
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:

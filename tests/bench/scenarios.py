@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from tests.bench import background, bulk_enqueue, single_enqueue, transport, voip, worker
+from tests.bench.peers import Peer
 from tests.bench.results import Row
 from tests.bench.sizes import Sizes
 
@@ -20,3 +22,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "singles": worker.measure_singles,
     "voip": voip.measure,
 }
+
+
+def with_peers(peers: Sequence[Peer]) -> Mapping[str, Scenario]:
+    """Return every benchmark, with peers where senders are compared."""
+    return {**SCENARIOS, "transport": partial(transport.measure, peers=peers)}

@@ -45,19 +45,20 @@ class Sink:
 
 
 @contextmanager
-def running_sink(directory: Path, *, delay_ms: int = 0) -> Iterator[Sink]:
+def running_sink(directory: Path, *, delay_ms: int = 0, spread_ms: int = 0) -> Iterator[Sink]:
     """Run a sink with the certificates of a directory.
 
     Args:
         directory: Where its files are.
         delay_ms: How long every answer waits.
+        spread_ms: How much longer it may wait, drawn for each; 0 to write the answers to one read together.
     """
     count_file = directory / "sink-count"
     command = [sys.executable, "-m", "tests.bench.sink", "--dir", str(directory), "--count", str(count_file)]
     with Guard() as guard:
         child = guard.start(
             "sink",
-            [*command, "--delay-ms", str(delay_ms)],
+            [*command, "--delay-ms", str(delay_ms), "--spread-ms", str(spread_ms)],
             log=directory / "sink.log",
             env=programs.environment({}),
             directory=_ROOT,

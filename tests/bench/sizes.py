@@ -16,7 +16,8 @@ class Sizes:
         bulk: Device tokens of one bulk call.
         bulk_memory: Device tokens of the bulk call whose memory is watched.
         updates: Background updates that replace a waiting one.
-        pushes: Pushes on one connection.
+        pushes: Pushes on one connection; a multiple of 1,000.
+        peer_pushes: Pushes of a sender given by its command, on top of those that measure its start.
         batched: Pushes through a worker, in batches.
         worker_singles: Pushes through a worker, one by one.
         worker_rounds: How often a worker is given those.
@@ -31,6 +32,7 @@ class Sizes:
     bulk_memory: int
     updates: int
     pushes: int
+    peer_pushes: int
     batched: int
     worker_singles: int
     worker_rounds: int
@@ -46,6 +48,7 @@ FULL: Final = Sizes(
     bulk_memory=1_000_000,
     updates=2_000,
     pushes=10_000,
+    peer_pushes=40_000,
     batched=50_000,
     worker_singles=3_000,
     worker_rounds=5,
@@ -59,6 +62,7 @@ QUICK: Final = Sizes(
     bulk_memory=200_000,
     updates=500,
     pushes=3_000,
+    peer_pushes=5_000,
     batched=10_000,
     worker_singles=1_000,
     worker_rounds=2,
