@@ -12,46 +12,22 @@ from hashlib import blake2b
 from itertools import islice
 from os import urandom
 from time import time
-from typing import Any, Final, Self, TypedDict, Unpack
+from typing import Any, Final, Self, Unpack
 
-from dispatcher import ids, outbox, record, routing, slots, validation
+from dispatcher import ids, outbox, record, routing, slots, sweeping, validation
 from dispatcher.bulk import Tally
 from dispatcher.errors import EnqueueError, NotificationError
 from dispatcher.feedback_reader import FeedbackReader
 from dispatcher.messages import Publisher, make_celery
-from dispatcher.notification import BatchReceipt, BulkReceipt, Notification, Receipt, Report
-from dispatcher.outbox import Acceptance, Message
-from dispatcher.push_types import PUSH_TYPES, Environment, Lane
+from dispatcher.notification import BatchReceipt, BulkOptions, BulkReceipt, Notification, Receipt, SendOptions
+from dispatcher.outbox import Acceptance
+from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
 from dispatcher.settings import Settings
 from dispatcher.state_server import StateServer
+from dispatcher.sweeping import Message
 
 _RANDOM_BYTES: Final = 16
-
-
-class SendOptions(TypedDict, total=False):
-    """The optional fields of a notification, as keywords; see `Notification`."""
-
-    environment: Environment | None
-    priority: int | None
-    expiration: int | None
-    expires_in: float | None
-    collapse_id: str | None
-    apns_id: str | None
-    collapse: bool
-    report: Report
-
-
-class BulkOptions(TypedDict, total=False):
-    """The optional fields that the notifications of a bulk call share; see `Notification`."""
-
-    environment: Environment | None
-    priority: int | None
-    expiration: int | None
-    expires_in: float | None
-    collapse_id: str | None
-    collapse: bool
-    report: Report
 
 
 class Dispatcher:
@@ -211,7 +187,7 @@ class Dispatcher:
         acceptance = self._state.run(call, apns_ids=[batch_id])
         if _is_repeated(acceptance):
             return Receipt(apns_id=batch_id, lane=lane, repeated=True)
-        message = Message(queue=queue, batch_id=batch_id, summary=outbox.summary(accepted.app, 1))
+        message = Message(queue=queue, batch_id=batch_id, summary=sweeping.summary(accepted.app, 1))
         return Receipt(apns_id=batch_id, lane=lane, queued=self._publisher.publish(message))
 
     def _send_to_slot(self, accepted: Record, own_id: str | None) -> Receipt:
@@ -232,7 +208,7 @@ class Dispatcher:
         queue, count = routing.bulk_queue(lane), len(batch.device_tokens)
         call = outbox.put(batch_id, record.encode(batch), app=batch.app, lane=lane, queue=queue, count=count, digest="")
         self._state.run(call, apns_ids=[batch_id])
-        message = Message(queue=queue, batch_id=batch_id, summary=outbox.summary(batch.app, count))
+        message = Message(queue=queue, batch_id=batch_id, summary=sweeping.summary(batch.app, count))
         return BatchReceipt(batch_id=batch_id, count=count, queued=self._publisher.publish(message))
 
     def _put_chunk_in_slots(self, template: Record, device_tokens: tuple[str, ...], tally: Tally) -> None:

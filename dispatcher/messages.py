@@ -14,7 +14,7 @@ from kombu import Queue
 from kombu.exceptions import KombuError
 
 from dispatcher import routing
-from dispatcher.outbox import Message
+from dispatcher.sweeping import Message
 
 #: After a failed publication the broker is left alone for this long: the sweep publishes what waits.
 PAUSE_S: Final = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from dispatcher.push_types import Environment, Lane
 
@@ -51,6 +51,31 @@ class Notification:
     apns_id: str | None = None
     collapse: bool = False
     report: Report = Report.FAILURES
+
+
+class SendOptions(TypedDict, total=False):
+    """The optional fields of a notification, as keywords; see `Notification`."""
+
+    environment: Environment | None
+    priority: int | None
+    expiration: int | None
+    expires_in: float | None
+    collapse_id: str | None
+    apns_id: str | None
+    collapse: bool
+    report: Report
+
+
+class BulkOptions(TypedDict, total=False):
+    """The optional fields that the notifications of a bulk call share; see `Notification`."""
+
+    environment: Environment | None
+    priority: int | None
+    expiration: int | None
+    expires_in: float | None
+    collapse_id: str | None
+    collapse: bool
+    report: Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,20 +6,18 @@ The life of a batch: put -> queued -> claimed (leased) -> settled, or due again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from dispatcher import ids, redis_keys, routing
+from dispatcher import ids, redis_keys
+from dispatcher.notes import Notes
 from dispatcher.push_types import Lane
 from dispatcher.state_call import StateCall, text
 
 #: How long a caller's own apns id is remembered, in seconds.
 SEEN_S: Final = 24 * 3600
-#: Batches that one sweep of one shard moves, and one marker finds.
-SWEEP_LIMIT: Final = 200
 
 
 class Acceptance(StrEnum):
@@ -73,76 +71,6 @@ class Claimed:
     done: str = ""
     waiting: Mapping[int, Waiting] = field(default_factory=dict)
     claims: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Ends:
-    """What ended notifications leave behind, in the form the scripts read.
-
-    Attributes:
-        count: Counter field -> how many to add.
-        feedback: Stream entries as flat lists of field, value, ...
-        dead: The same for the dead-letter stream.
-    """
-
-    count: dict[str, int] = field(default_factory=dict)
-    feedback: list[list[str | int]] = field(default_factory=list)
-    dead: list[list[str | int]] = field(default_factory=list)
-
-    def add(self, counter: str, number: int = 1) -> None:
-        """Count something."""
-        self.count[counter] = self.count.get(counter, 0) + number
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the form the scripts decode."""
-        return {"count": self.count, "feedback": self.feedback, "dead": self.dead}
-
-
-@dataclass(slots=True, kw_only=True)
-class Notes:
-    """What happened to some notifications of a claimed batch.
-
-    Attributes:
-        ended: Indices that have ended.
-        waiting: (index, attempts, delay in seconds) of those to be tried again.
-        ends: What they leave behind.
-    """
-
-    ended: list[int] = field(default_factory=list)
-    waiting: list[tuple[int, int, float]] = field(default_factory=list)
-    ends: Ends = field(default_factory=Ends)
-
-    def encode(self) -> str:
-        """Return the form the scripts decode."""
-        return json.dumps({"ended": self.ended, "waiting": self.waiting, "ends": self.ends.as_json()})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """What to publish.
-
-    Attributes:
-        queue: Where.
-        batch_id: A batch id or a wake-up.
-        summary: What Flower may show.
-    """
-
-    queue: str
-    batch_id: str
-    summary: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
-    """What a sweep of one shard found.
-
-    Attributes:
-        messages: Batches put back in their queues, to be published.
-        oldest: Queue -> publication time of its oldest unclaimed batch; queues with none are left out.
-    """
-
-    messages: tuple[Message, ...]
-    oldest: Mapping[str, float]
 
 
 def put(
@@ -215,63 +143,9 @@ def settle(batch_id: str, claim_id: str, notes: Notes, *, app: str, lane: Lane, 
     )
 
 
-def sweep(shard: int, lane: Lane) -> StateCall[Swept]:
-    """Put back what is due and what dead workers left."""
-    queues = routing.LANE_QUEUES[lane]
-    return StateCall(
-        script="sweep",
-        shard=shard,
-        keys=(
-            redis_keys.leased(shard, lane),
-            redis_keys.due(shard, lane),
-            *(redis_keys.queued(shard, queue) for queue in queues),
-        ),
-        args=(redis_keys.prefix(shard), SWEEP_LIMIT, *queues),
-        read=lambda reply: _read_sweep(queues, reply),
-    )
-
-
-def lost(shard: int, queue: str, published_before: float) -> StateCall[list[Message]]:
-    """Find what was published before a marker that came out, and is still unclaimed."""
-    return StateCall(
-        script="lost",
-        shard=shard,
-        keys=(redis_keys.queued(shard, queue),),
-        args=(redis_keys.prefix(shard), f"{published_before:.6f}", SWEEP_LIMIT),
-        read=lambda reply: [_message(text(queue), *found) for found in reply],
-    )
-
-
-def send_marker(queue: str, *, patience_s: float, longest_patience_s: float) -> StateCall[str | None]:
-    """Ask whether a marker may be sent; returns its time, or None while another is outstanding."""
-    return StateCall(
-        script="marker_send",
-        shard=redis_keys.FLEET_SHARD,
-        keys=(redis_keys.marker(queue),),
-        args=(patience_s, longest_patience_s),
-        read=lambda reply: None if reply is None else text(reply),
-    )
-
-
-def marker_out(queue: str, sent: str) -> StateCall[float]:
-    """Note that a marker came out; returns how long it travelled, in seconds."""
-    return StateCall(
-        script="marker_out",
-        shard=redis_keys.FLEET_SHARD,
-        keys=(redis_keys.marker(queue),),
-        args=(sent,),
-        read=float,
-    )
-
-
 def time() -> StateCall[float]:
     """Ask for the state server's clock, in Unix seconds."""
     return StateCall(script="time", shard=redis_keys.FLEET_SHARD, keys=(), args=(), read=float)
-
-
-def summary(app: str, count: int) -> str:
-    """Return what Flower shows of a message's content."""
-    return f"{app} {count}"
 
 
 def _end_keys(shard: int, app: str) -> tuple[str, ...]:
@@ -307,16 +181,3 @@ def _read_stored(stored: bytes) -> tuple[float, bytes]:
 def _waiting(value: str) -> Waiting:
     attempts, _, due = value.partition(" ")
     return Waiting(attempts=int(attempts), due=float(due))
-
-
-def _read_sweep(queues: Sequence[str], reply: Sequence[Any]) -> Swept:
-    moved, oldest = reply
-    return Swept(
-        messages=tuple(_message(text(queue), batch_id, shown) for queue, batch_id, shown in moved),
-        oldest={queue: float(at) for queue, at in zip(queues, oldest, strict=True) if at},
-    )
-
-
-def _message(queue: str, batch_id: bytes, shown: bytes) -> Message:
-    wake_up = routing.parse_wake_up(text(batch_id))
-    return Message(queue=queue, batch_id=text(batch_id), summary=f"{wake_up[0]} wake-up" if wake_up else text(shown))

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dispatcher import outbox, redis_keys, routing
-from dispatcher.outbox import Acceptance, Ends
+from dispatcher import outbox, redis_keys, routing, sweeping
+from dispatcher.notes import Ends
+from dispatcher.outbox import Acceptance
 from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
 from dispatcher.state_call import StateCall, text
@@ -176,7 +177,7 @@ def rest(app: str, shard: int) -> StateCall[bool]:
     )
 
 
-def sweep(shard: int, apps: Sequence[str]) -> StateCall[list[outbox.Message]]:
+def sweep(shard: int, apps: Sequence[str]) -> StateCall[list[sweeping.Message]]:
     """Take back slots of dead workers; the reply is the wake-ups to publish."""
     return StateCall(
         script="sweep_slots",
@@ -188,15 +189,15 @@ def sweep(shard: int, apps: Sequence[str]) -> StateCall[list[outbox.Message]]:
             redis_keys.feedback(shard),
             *(key for app in apps for key in (redis_keys.held(shard, app), redis_keys.slot_leased(shard, app))),
         ),
-        args=(redis_keys.slot(shard, ""), outbox.SWEEP_LIMIT, *(routing.wake_up_id(app, shard) for app in apps)),
+        args=(redis_keys.slot(shard, ""), sweeping.SWEEP_LIMIT, *(routing.wake_up_id(app, shard) for app in apps)),
         read=lambda reply: [wake_up_message(text(wake_up)) for wake_up in reply],
     )
 
 
-def wake_up_message(wake_up: str) -> outbox.Message:
+def wake_up_message(wake_up: str) -> sweeping.Message:
     """Return the message that wakes a background worker."""
     app, _ = routing.parse_wake_up(wake_up) or ("?", 0)
-    return outbox.Message(queue=_QUEUE, batch_id=wake_up, summary=f"{app} wake-up")
+    return sweeping.Message(queue=_QUEUE, batch_id=wake_up, summary=f"{app} wake-up")
 
 
 def _read_put(reply: Sequence[Any]) -> SlotPut:

@@ -11,7 +11,8 @@ import structlog
 
 from dispatcher import ids, outbox, record
 from dispatcher.errors import MessageError
-from dispatcher.outbox import Claimed, ClaimState, Notes, Waiting
+from dispatcher.notes import Notes
+from dispatcher.outbox import Claimed, ClaimState, Waiting
 from dispatcher.push_types import Lane
 from dispatcher.record import Record
 from workers.attempt import Attempt, send_each

@@ -9,8 +9,8 @@ from typing import Final
 
 from dispatcher import record, redis_keys
 from dispatcher.feedback import QUIET_OUTCOMES, Outcome
+from dispatcher.notes import Ends
 from dispatcher.notification import Report
-from dispatcher.outbox import Ends
 from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
 from workers.retry import Decision, Finish, Release, Retry

@@ -13,7 +13,7 @@ import structlog
 from dispatcher import record, slots
 from dispatcher.errors import MessageError
 from dispatcher.feedback import Outcome
-from dispatcher.outbox import Ends
+from dispatcher.notes import Ends
 from dispatcher.push_types import Lane
 from dispatcher.slots import Slot, SlotReturn
 from workers.attempt import Attempt, send_each

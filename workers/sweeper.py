@@ -14,11 +14,11 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from dispatcher import ids, outbox, redis_keys, routing, slots
+from dispatcher import ids, redis_keys, routing, slots, sweeping
 from dispatcher.messages import Publisher
-from dispatcher.outbox import SWEEP_LIMIT, Message
 from dispatcher.push_types import Lane
 from dispatcher.state_server import AsyncStateServer
+from dispatcher.sweeping import SWEEP_LIMIT, Message
 
 SWEEP_EVERY_S: Final = 1.0
 TURN_S: Final = 5.0
@@ -68,7 +68,7 @@ class Sweeper:
 
     async def sweep(self) -> bool:
         """Sweep every shard once; True when there is more to do at once."""
-        swept = await self.state.run_all(outbox.sweep(shard, self.lane) for shard in range(ids.SHARDS))
+        swept = await self.state.run_all(sweeping.sweep(shard, self.lane) for shard in range(ids.SHARDS))
         messages = [message for one in swept for message in one.messages]
         if self.lane is Lane.BACKGROUND:
             calls = [slots.sweep(shard, self.apps) for shard in range(ids.SHARDS)]
@@ -80,9 +80,9 @@ class Sweeper:
 
     async def marker_out(self, queue: str, sent: str) -> str:
         """Publish again what was published clearly before a marker that came out, and is still unclaimed."""
-        age_s = await self.state.run(outbox.marker_out(queue, sent))
+        age_s = await self.state.run(sweeping.marker_out(queue, sent))
         before = float(sent) - MARKER_MARGIN_S
-        found = await self.state.run_all(outbox.lost(shard, queue, before) for shard in range(ids.SHARDS))
+        found = await self.state.run_all(sweeping.lost(shard, queue, before) for shard in range(ids.SHARDS))
         messages = [message for messages in found for message in messages]
         if messages:
             log.warning("messages_lost", queue=queue, published_again=len(messages))
@@ -97,7 +97,7 @@ class Sweeper:
     async def _send_marker(self, queue: str, oldest: Sequence[float]) -> None:
         if not oldest or min(oldest) > self.now() - MARKER_MARGIN_S:
             return
-        call = outbox.send_marker(queue, patience_s=MARKER_PATIENCE_S, longest_patience_s=LONGEST_PATIENCE_S)
+        call = sweeping.send_marker(queue, patience_s=MARKER_PATIENCE_S, longest_patience_s=LONGEST_PATIENCE_S)
         sent = await self.state.run(call)
         if sent is not None:
             await asyncio.to_thread(self.publisher.publish_marker, queue, sent)

@@ -10,7 +10,7 @@ import click
 import rich_click
 
 from dispatcher import Dispatcher, Receipt
-from dispatcher.enqueue import SendOptions
+from dispatcher.notification import SendOptions
 from dispatcher.push_types import Environment
 
 

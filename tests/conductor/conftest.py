@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from dispatcher import ids, outbox, record, redis_keys, routing, slots
+from dispatcher import ids, outbox, record, redis_keys, routing, slots, sweeping
 from dispatcher.feedback import Feedback, decode
 from dispatcher.notification import Report
 from dispatcher.push_types import PUSH_TYPES, Environment, Lane
@@ -199,7 +199,7 @@ class Bench:
 
     async def sweep(self, lane: Lane = Lane.ALERT) -> list[str]:
         """Sweep the shard once; returns what is to be published."""
-        swept = await self.state.run(outbox.sweep(SHARD, lane))
+        swept = await self.state.run(sweeping.sweep(SHARD, lane))
         found = list(swept.messages)
         if lane is Lane.BACKGROUND:
             wake_ups = await self.state.run(slots.sweep(SHARD, [APP]))

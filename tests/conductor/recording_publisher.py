@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from dispatcher.messages import Publisher, make_celery
-from dispatcher.outbox import Message
 from dispatcher.push_types import Lane
+from dispatcher.sweeping import Message
 from tests.conductor.conftest import APP, Bench
 from workers.sweeper import Sweeper
 

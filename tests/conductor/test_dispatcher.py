@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from dispatcher import Dispatcher, Notification, NotificationError, ids, outbox, record, redis_keys, routing, slots
+from dispatcher.notes import Notes
 from dispatcher.outbox import ClaimState
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
@@ -126,7 +127,7 @@ def test_an_own_id_stays_known_after_it_was_delivered(push: Dispatcher, state_ur
     server = StateServer(state_url, clock=Clock.SHIFTED, timeout_s=4.0)
     apns_id = push.alert(APP, DEVICE_TOKEN, title="hi").apns_id
     server.run(outbox.claim(apns_id, "one", lane=Lane.ALERT, queue="apns.alert", lease_s=30))
-    server.run(outbox.settle(apns_id, "one", outbox.Notes(ended=[0]), app=APP, lane=Lane.ALERT, size=1))
+    server.run(outbox.settle(apns_id, "one", Notes(ended=[0]), app=APP, lane=Lane.ALERT, size=1))
     server.close()
     assert push.alert(APP, DEVICE_TOKEN, title="hi", apns_id=apns_id).repeated
 

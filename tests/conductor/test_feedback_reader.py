@@ -15,7 +15,7 @@ import redis
 from dispatcher import Dispatcher, Feedback, FeedbackReader, Outcome, Settings, ids, outbox, redis_keys
 from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.errors import StateServerError
-from dispatcher.outbox import Ends, Notes
+from dispatcher.notes import Ends, Notes
 from dispatcher.push_types import Environment, Lane
 from dispatcher.state_server import StateServer
 

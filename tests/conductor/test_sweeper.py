@@ -9,8 +9,8 @@ import pytest
 
 from dispatcher import outbox, record, redis_keys, routing
 from dispatcher.messages import Publisher, make_celery
-from dispatcher.outbox import SWEEP_LIMIT, Message
 from dispatcher.push_types import Lane
+from dispatcher.sweeping import SWEEP_LIMIT, Message
 from tests.conductor.conftest import APP, SHARD, Bench, make_record, until
 from tests.conductor.recording_publisher import make_sweeper
 from tests.conductor.scripted_transport import BUSY

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from dispatcher import ids, outbox, record, redis_keys
+from dispatcher import ids, outbox, record, redis_keys, sweeping
 from dispatcher.feedback import Feedback, decode
+from dispatcher.notes import Notes
 from dispatcher.notification import Report
-from dispatcher.outbox import Acceptance, Claimed, Notes
+from dispatcher.outbox import Acceptance, Claimed
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
@@ -62,7 +63,7 @@ class StateUnderTest:
 
     def sweep(self, shard: int) -> list[str]:
         """Sweep a shard; returns the ids to be published."""
-        return [message.batch_id for message in self.run(outbox.sweep(shard, Lane.ALERT)).messages]
+        return [message.batch_id for message in self.run(sweeping.sweep(shard, Lane.ALERT)).messages]
 
     def where(self, batch_id: str) -> set[str]:
         """Return in which of the three sets a batch is."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher import ids, outbox, redis_keys
-from dispatcher.outbox import Acceptance, ClaimState, Ends, Notes
+from dispatcher import ids, outbox, redis_keys, sweeping
+from dispatcher.notes import Ends, Notes
+from dispatcher.outbox import Acceptance, ClaimState
 from dispatcher.push_types import Lane
 from dispatcher.routing import BULK_QUEUE
 
@@ -124,7 +125,7 @@ def test_unfinished_batch_waits_until_its_first_retry(state: Any, new_id: NewId)
     assert state.where(batch_id) == {"due"}
     assert state.claim(batch_id, "two", queue=BULK_QUEUE).state is ClaimState.WAITING
     state.advance(21)
-    (message,) = state.run(outbox.sweep(shard, Lane.ALERT)).messages
+    (message,) = state.run(sweeping.sweep(shard, Lane.ALERT)).messages
     assert (message.queue, message.batch_id, message.summary) == (BULK_QUEUE, batch_id, "com.example.app 3")
     claimed = state.claim(batch_id, "two", queue=BULK_QUEUE)
     assert [index for index, waiting in claimed.waiting.items() if waiting.due <= claimed.now] == [2]
@@ -165,10 +166,10 @@ def test_lost_message_is_found_by_a_marker(state: Any, new_id: NewId) -> None:
     state.put(claimed_id)
     state.claim(claimed_id)
     state.advance(10)
-    sent = state.run(outbox.send_marker(QUEUE, patience_s=15, longest_patience_s=3600))
+    sent = state.run(sweeping.send_marker(QUEUE, patience_s=15, longest_patience_s=3600))
     state.advance(1)
     state.put(late_id)
-    find = outbox.lost(3, QUEUE, float(sent))
+    find = sweeping.lost(3, QUEUE, float(sent))
     assert [message.batch_id for message in state.run(find)] == [lost_id]
     assert state.run(find) == []
 
@@ -177,7 +178,7 @@ def test_one_marker_is_outstanding(state: Any) -> None:
     """A second marker is sent only when the first is overdue, and then with doubling patience."""
 
     def send() -> str | None:
-        sent = state.run(outbox.send_marker(QUEUE, patience_s=10, longest_patience_s=25))
+        sent = state.run(sweeping.send_marker(QUEUE, patience_s=10, longest_patience_s=25))
         assert sent is None or isinstance(sent, str)
         return sent
 
@@ -195,18 +196,18 @@ def test_one_marker_is_outstanding(state: Any) -> None:
     state.advance(2)
     last = send()
     assert last is not None
-    assert state.run(outbox.marker_out(QUEUE, first)) == pytest.approx(58, abs=1)
+    assert state.run(sweeping.marker_out(QUEUE, first)) == pytest.approx(58, abs=1)
     assert send() is None, "an old marker that comes out does not end the wait for the newest"
-    state.run(outbox.marker_out(QUEUE, last))
+    state.run(sweeping.marker_out(QUEUE, last))
     assert send() is not None
 
 
 def test_sweep_tells_the_oldest_publication(state: Any, new_id: NewId) -> None:
     """The sweep tells per queue since when the oldest unclaimed batch has been waiting."""
-    assert state.run(outbox.sweep(3, Lane.ALERT)).oldest == {}
+    assert state.run(sweeping.sweep(3, Lane.ALERT)).oldest == {}
     before = state.run(outbox.time())
     state.put(new_id())
     state.advance(5)
     state.put(new_id())
-    oldest = state.run(outbox.sweep(3, Lane.ALERT)).oldest
+    oldest = state.run(sweeping.sweep(3, Lane.ALERT)).oldest
     assert oldest == {QUEUE: pytest.approx(before, abs=1)}

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher import outbox, record, redis_keys, routing, slots
-from dispatcher.outbox import Acceptance, Ends
+from dispatcher import outbox, record, redis_keys, routing, slots, sweeping
+from dispatcher.notes import Ends
+from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Lane
 from dispatcher.slots import Slot, SlotPut, SlotReturn, SlotsClaimed
 
@@ -145,7 +146,7 @@ def test_slot_of_a_dead_worker_is_taken_over(slot_words: Slots) -> None:
     slot_words.claim()
     slot_words.state.advance(31)
     assert slot_words.sweep() == []
-    swept = slot_words.state.run(outbox.sweep(SHARD, Lane.BACKGROUND))
+    swept = slot_words.state.run(sweeping.sweep(SHARD, Lane.BACKGROUND))
     assert [message.batch_id for message in swept.messages] == [WAKE_UP], "the wake-up itself was leased"
     assert [slot.apns_id for slot in slot_words.claim("two")] == ["a"]
     assert slot_words.give_back("a", "one") == 0
@@ -167,7 +168,7 @@ def test_lost_wake_up_is_found_by_a_marker(slot_words: Slots) -> None:
     """A wake-up that was published and never came out is published again like any batch."""
     slot_words.put("a")
     sent = float(slot_words.state.run(outbox.time())) + 10
-    found = slot_words.state.run(outbox.lost(SHARD, "apns.background", sent))
+    found = slot_words.state.run(sweeping.lost(SHARD, "apns.background", sent))
     assert [(message.batch_id, message.summary) for message in found] == [(WAKE_UP, f"{APP} wake-up")]
 
 

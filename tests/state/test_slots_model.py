@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from dispatcher import record, slots
-from dispatcher.outbox import Ends
+from dispatcher.notes import Ends
 from dispatcher.slots import Slot, SlotReturn
 
 APP = "com.example.app"

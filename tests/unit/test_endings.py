@@ -6,8 +6,8 @@ import pytest
 
 from dispatcher import record
 from dispatcher.feedback import QUIET_OUTCOMES, Outcome, decode
+from dispatcher.notes import Ends
 from dispatcher.notification import Report
-from dispatcher.outbox import Ends
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from workers.endings import leave, leave_unreadable, summary_text

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher import ids, outbox, scripts, slots
-from dispatcher.outbox import Notes
+from dispatcher import ids, outbox, scripts, slots, sweeping
+from dispatcher.notes import Notes
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
 from dispatcher.state_call import StateCall
@@ -24,10 +24,10 @@ CALLS: list[StateCall[Any]] = [
     outbox.claim(BATCH_ID, "one", lane=Lane.ALERT, queue=QUEUE, lease_s=1),
     outbox.progress(BATCH_ID, "one", Notes(), app=APP, lane=Lane.ALERT, lease_s=1, size=1),
     outbox.settle(BATCH_ID, "one", Notes(), app=APP, lane=Lane.ALERT, size=1),
-    outbox.sweep(3, Lane.VOIP),
-    outbox.lost(3, QUEUE, 0.0),
-    outbox.send_marker(QUEUE, patience_s=1, longest_patience_s=1),
-    outbox.marker_out(QUEUE, "0"),
+    sweeping.sweep(3, Lane.VOIP),
+    sweeping.lost(3, QUEUE, 0.0),
+    sweeping.send_marker(QUEUE, patience_s=1, longest_patience_s=1),
+    sweeping.marker_out(QUEUE, "0"),
     outbox.time(),
     slots.put(3, "d", BATCH_ID, b"", app=APP, digest=""),
     slots.claim(APP, 3, "one", lease_s=1, most=1),

@@ -1,0 +1,49 @@
+"""What a worker notes of the notifications in its hands, in the form the scripts decode."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True, kw_only=True)
+class Ends:
+    """What ended notifications leave behind, in the form the scripts read.
+
+    Attributes:
+        count: Counter field -> how many to add.
+        feedback: Stream entries as flat lists of field, value, ...
+        dead: The same for the dead-letter stream.
+    """
+
+    count: dict[str, int] = field(default_factory=dict)
+    feedback: list[list[str | int]] = field(default_factory=list)
+    dead: list[list[str | int]] = field(default_factory=list)
+
+    def add(self, counter: str, number: int = 1) -> None:
+        """Count something."""
+        self.count[counter] = self.count.get(counter, 0) + number
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form the scripts decode."""
+        return {"count": self.count, "feedback": self.feedback, "dead": self.dead}
+
+
+@dataclass(slots=True, kw_only=True)
+class Notes:
+    """What happened to some notifications of a claimed batch.
+
+    Attributes:
+        ended: Indices that have ended.
+        waiting: (index, attempts, delay in seconds) of those to be tried again.
+        ends: What they leave behind.
+    """
+
+    ended: list[int] = field(default_factory=list)
+    waiting: list[tuple[int, int, float]] = field(default_factory=list)
+    ends: Ends = field(default_factory=Ends)
+
+    def encode(self) -> str:
+        """Return the form the scripts decode."""
+        return json.dumps({"ended": self.ended, "waiting": self.waiting, "ends": self.ends.as_json()})
