@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo dev test coverage lint bench clean
+.PHONY: help demo dev test coverage lint bench soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +33,9 @@ lint: .venv/.tools  ## formatting, lints, types, import rules, deployment files
 
 bench: .venv/.installed  ## how fast this machine enqueues and sends
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: .venv/.installed  ## an hour at 1,000 pushes a second; other long tests: APNS_LONG=1 make test ARGS='--timeout 3600'
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 clean:  ## remove everything that make made
 	rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
