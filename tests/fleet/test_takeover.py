@@ -108,7 +108,7 @@ def test_terminated_worker_finishes_or_gives_back(fleet: Any, devices: Devices) 
     fleet.push.send_many(APP, devices(100), payload=ALERT, push_type="alert")
     fleet.wait_for_requests(100)
     worker.send_signal(signal.SIGTERM)
-    fleet.wait_for(lambda: not worker.is_running, within_s=10.5)
+    fleet.wait_for(lambda: not worker.is_running, within_s=10.0)
     assert worker.exit_code == 0
     fleet.release_answers()
     fleet.stack.start_worker(Lane.ALERT)
@@ -125,7 +125,7 @@ def test_terminated_worker_answers_what_is_in_flight(fleet: Any, devices: Device
     fleet.wait_for_requests(200)
     worker.send_signal(signal.SIGTERM)
     fleet.release_answers()
-    fleet.wait_for(lambda: not worker.is_running, within_s=10.5)
+    fleet.wait_for(lambda: not worker.is_running, within_s=10.0)
     assert worker.exit_code == 0
     assert fleet.unsettled() == []
     assert set(fleet.seen().values()) == {1}
