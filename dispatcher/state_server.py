@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import redis
@@ -33,8 +34,7 @@ class StateServer:
             retry=Retry(NoBackoff(), 0),
             client_name="apns-producer",
         )
-        self._clock = clock
-        self._scripts: dict[str, Any] = {}
+        self._script = _script_source(self._client, clock)
 
     def run(self, call: StateCall[ReplyT], *, apns_ids: Sequence[str] = ()) -> ReplyT:
         """Run one call.
@@ -74,11 +74,6 @@ class StateServer:
         """Close every connection."""
         self._client.close()
 
-    def _script(self, name: str) -> Any:
-        if name not in self._scripts:
-            self._scripts[name] = self._client.register_script(scripts.source(name, self._clock))
-        return self._scripts[name]
-
 
 class AsyncStateServer:
     """The state server as workers see it: calls are tried again for a moment when the connection is lost."""
@@ -92,8 +87,7 @@ class AsyncStateServer:
             retry_on_error=[redis.ConnectionError, redis.TimeoutError],
             client_name="apns-worker",
         )
-        self._clock = clock
-        self._scripts: dict[str, Any] = {}
+        self._script = _script_source(self._client, clock)
 
     async def run(self, call: StateCall[ReplyT]) -> ReplyT:
         """Run one call.
@@ -125,10 +119,15 @@ class AsyncStateServer:
         """Close every connection."""
         await self._client.aclose()
 
-    def _script(self, name: str) -> Any:
-        if name not in self._scripts:
-            self._scripts[name] = self._client.register_script(scripts.source(name, self._clock))
-        return self._scripts[name]
+
+def _script_source(client: redis.Redis | redis.asyncio.Redis, clock: Clock) -> Callable[[str], Any]:
+    """Return a function that gives a client's script by name, registered at its first use."""
+
+    @cache
+    def script(name: str) -> Any:
+        return client.register_script(scripts.source(name, clock))
+
+    return script
 
 
 def _keys(call: StateCall[Any]) -> list[str]:
