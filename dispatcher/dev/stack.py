@@ -213,7 +213,13 @@ class Stack:
 
     def _launch_flower(self) -> tuple[Child, Callable[[], bool]]:
         self._flower = self._launch("flower", programs.flower(self._flower_port), self.env)
-        return self._flower, lambda: is_healthy(self._flower_port)
+        return self._flower, lambda: is_healthy(self._flower_port) and self._flower_listens()
+
+    def _flower_listens(self) -> bool:
+        """Tell whether Flower hears events: what workers say before is lost to it, though its pages are there."""
+        for_events, for_commands = 1, int(bool(self._workers))
+        patterns: Any = self._state.pubsub_numpat()
+        return bool(patterns >= for_events + for_commands)
 
     def _launch(self, name: str, command: list[str], ours: Mapping[str, str]) -> Child:
         return self._guard.start(

@@ -67,6 +67,17 @@ def test_program_that_does_not_start_is_named_with_its_log(tmp_path: Path) -> No
     assert not any(child.is_running for child in children)
 
 
+def test_flower_misses_nothing_once_the_stack_has_started(
+    start_stack: StartStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flower listens to events once the stack is said to be ready, however early it serves its pages."""
+    monkeypatch.setattr("dispatcher.dev.stack.is_healthy", lambda _port: True)
+    stack = start_stack(lanes=[Lane.ALERT], flower=True)
+    with redis.Redis.from_url(stack.server.url) as client:
+        for_events, for_commands = 1, 1
+        assert client.pubsub_numpat() == for_events + for_commands
+
+
 def test_retry_scale_is_written_to_the_configuration(tmp_path: Path) -> None:
     """A stack can shorten retries further than the simulator's own configuration does."""
     stack = Stack(tmp_path, retry_scale=0.0001)
