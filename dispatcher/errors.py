@@ -3,6 +3,7 @@
 DispatcherError
     SettingsError       the configuration is wrong: do not start
     NotificationError   the caller asked for something Apple would refuse
+        ConflictError   an id or idempotency key was used before for something else
     EnqueueError        the notification could not be (or may not have been) accepted
     StateServerError    the state server does not answer
     MessageError        a stored record or queued message cannot be read
@@ -48,6 +49,10 @@ class NotificationError(DispatcherError, ValueError):
         self.field = field
         self.rule = rule
         super().__init__(f"{field}: {rule}")
+
+
+class ConflictError(NotificationError):
+    """The apns id or idempotency key was used before, within its window, for a notification with other content."""
 
 
 class EnqueueError(DispatcherError):

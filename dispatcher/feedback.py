@@ -18,6 +18,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
     DEAD_LETTERED = "dead_lettered"
 
 

@@ -124,8 +124,13 @@ def progress(
     )
 
 
-def settle(batch_id: str, claim_id: str, notes: Notes, *, app: str, lane: Lane, size: int) -> StateCall[bool]:
-    """Note the last answers and end the claim; what has not ended waits until it is due. False: not ours."""
+def settle(
+    batch_id: str, claim_id: str, notes: Notes, *, app: str, lane: Lane, size: int, park_until: float | None = None
+) -> StateCall[bool]:
+    """Note the last answers and end the claim; what has not ended waits until it is due. False: not ours.
+
+    With `park_until`, Unix seconds or infinity, it is parked instead: until the pause ends, but no longer than that.
+    """
     shard = ids.shard_of(batch_id)
     return StateCall(
         script="settle",
@@ -137,8 +142,9 @@ def settle(batch_id: str, claim_id: str, notes: Notes, *, app: str, lane: Lane, 
             redis_keys.due(shard, lane),
             redis_keys.seen(shard, batch_id),
             *_end_keys(shard, app),
+            redis_keys.parked(shard, app, lane),
         ),
-        args=(batch_id, claim_id, size, notes.encode()),
+        args=(batch_id, claim_id, size, "" if park_until is None else park_until, notes.encode()),
         read=bool,
     )
 

@@ -29,9 +29,12 @@ class Record:
         payload: The exact bytes to send.
         priority: Value of apns-priority.
         expiration: Value of apns-expiration, None to leave the header out.
-        expires_in: Seconds from acceptance during which we try; None for no limit.
+        expires_in: Seconds from acceptance, or from `send_at`, during which we try; None for no limit.
+        send_at: Not before, Unix seconds; None for at once.
         collapse_id: Value of apns-collapse-id, None to leave the header out.
+        version: The app's own count of its news; None for the order of arrival.
         report: Which ends to report.
+        track: Keep how each ended.
     """
 
     app: str
@@ -42,8 +45,18 @@ class Record:
     priority: int
     expiration: int | None = None
     expires_in: float | None = None
+    send_at: float | None = None
     collapse_id: str | None = None
+    version: int | None = None
     report: Report = Report.FAILURES
+    track: bool = False
+
+    def expires_at(self, accepted_at: float) -> float | None:
+        """Return when it must not be sent any more, in Unix seconds; None for never."""
+        ends = [float(self.expiration)] if self.expiration else []
+        if self.expires_in is not None:
+            ends.append(max(accepted_at, self.send_at or 0.0) + self.expires_in)
+        return min(ends, default=None)
 
 
 def encode(record: Record) -> bytes:
@@ -58,8 +71,12 @@ def encode(record: Record) -> bytes:
         "priority": record.priority,
         "expiration": record.expiration,
         "expires_in": record.expires_in,
+        "send_at": record.send_at,
         "collapse_id": record.collapse_id,
+        "version": record.version,
+        # slots.lua looks for these two as they are spelled here
         "report": record.report,
+        "track": record.track,
         "device_tokens": record.device_tokens,
     }
     return json.dumps(header, separators=(",", ":")).encode() + b"\n" + record.payload
@@ -93,6 +110,9 @@ def _record(header: dict[str, Any], payload: bytes) -> Record:
         priority=header["priority"],
         expiration=header["expiration"],
         expires_in=header["expires_in"],
+        send_at=header["send_at"],
         collapse_id=header["collapse_id"],
+        version=header["version"],
         report=Report(header["report"]),
+        track=header["track"],
     )

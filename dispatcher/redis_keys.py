@@ -10,11 +10,18 @@ apns:{NN}:claim:<batch id>        hash       claim, owner's random id (absent wh
 apns:{NN}:queued:<queue>          zset       batch id or wake-up -> time of publication, while unclaimed
 apns:{NN}:leased:<lane>           zset       batch id or wake-up -> end of the lease
 apns:{NN}:due:<lane>              zset       batch id -> when to queue it again
+apns:{NN}:parked:<app>:<lane>     zset       batch id of a paused app -> when its first notification expires, or inf
 apns:{NN}:slot:<device>           hash       id, apns id of the newest notification; record; at, time of acceptance;
                                              attempts; claim and sending, owner and apns id while leased
 apns:{NN}:held:<app>              zset       device -> when its slot is due
 apns:{NN}:slot-leased:<app>       zset       device -> end of the lease
-apns:{NN}:seen:<apns id>          string     digest of the content accepted under a caller's own apns id; a day
+apns:{NN}:slot-parked:<app>       zset       device of a paused app -> when its notification expires, or inf
+apns:{NN}:sent:<device>           hash       of the last background send: at, its time; id, its apns id; version;
+                                             expires by itself
+apns:{NN}:slot-of:<apns id>       string     device whose slot holds the notification
+apns:{NN}:seen:<apns id>          string     digest of the content accepted under a caller's own apns id or
+                                             idempotency key, expiring; '*' once settled
+apns:{NN}:ended:<apns id>         string     when and how a tracked notification ended; a day
 apns:{NN}:feedback                stream     what the app is told, bounded
 apns:{NN}:dead:<app>              stream     what could not be sent, bounded
 apns:{NN}:counters                hash       event|app|lane|detail -> count
@@ -68,6 +75,11 @@ def due(shard: int, lane: Lane) -> str:
     return f"{prefix(shard)}due:{lane}"
 
 
+def parked(shard: int, app: str, lane: Lane) -> str:
+    """Return the key of a paused app's batches."""
+    return f"{prefix(shard)}parked:{app}:{lane}"
+
+
 def slot(shard: int, device: str) -> str:
     """Return the key of a device's slot."""
     return f"{prefix(shard)}slot:{device}"
@@ -83,8 +95,28 @@ def slot_leased(shard: int, app: str) -> str:
     return f"{prefix(shard)}slot-leased:{app}"
 
 
+def slot_parked(shard: int, app: str) -> str:
+    """Return the key of a paused app's slots."""
+    return f"{prefix(shard)}slot-parked:{app}"
+
+
+def sent(shard: int, device: str) -> str:
+    """Return the key of a device's last background send."""
+    return f"{prefix(shard)}sent:{device}"
+
+
+def slot_of(shard: int, apns_id: str) -> str:
+    """Return the key that names the slot of a notification."""
+    return f"{prefix(shard)}slot-of:{apns_id}"
+
+
+def ended(shard: int, apns_id: str) -> str:
+    """Return the key of how a tracked notification ended."""
+    return f"{prefix(shard)}ended:{apns_id}"
+
+
 def seen(shard: int, apns_id: str) -> str:
-    """Return the key that remembers a caller's own apns id."""
+    """Return the key that remembers an accepted id."""
     return f"{prefix(shard)}seen:{apns_id}"
 
 

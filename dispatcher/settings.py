@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from pydantic import SecretStr
 
@@ -26,6 +27,9 @@ from dispatcher.settings_schema import Document, Variables
 from dispatcher.settings_urls import masked_url, state_url_of
 
 __all__ = ["App", "Endpoints", "Mode", "Settings", "SigningKey", "WorkerSettings", "masked_url"]
+
+
+_HOUR_S: Final = 3600.0
 
 
 class Mode(StrEnum):
@@ -62,13 +66,19 @@ class App:
         bundle_id: Its name everywhere.
         key_id: The signing key that may push to it; always one of `Settings.keys`.
         environment: Where its device tokens belong unless a notification says otherwise.
-        background_per_hour: How many background notifications a device gets per hour.
+        background_per_hour: How many background notifications a device gets per hour; 0 for no limit.
+        background_spacing_s: Seconds between two of them.
+        feedback_task: The Celery task of the web app's own that is called when there is feedback; None for none.
+        feedback_queue: The queue that its workers read.
     """
 
     bundle_id: str
     key_id: str
     environment: Environment
     background_per_hour: int
+    background_spacing_s: float
+    feedback_task: str | None = None
+    feedback_queue: str = "celery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +128,7 @@ class Settings:
         keys: By key id.
         endpoints: Where APNs is.
         workers: How workers send.
+        idempotency_window_s: How long an idempotency key is remembered, in seconds.
         retry_scale: What every retry delay is multiplied by; 1 in production.
     """
 
@@ -129,6 +140,7 @@ class Settings:
     keys: Mapping[str, SigningKey]
     endpoints: Endpoints
     workers: WorkerSettings
+    idempotency_window_s: int
     retry_scale: float
 
     @classmethod
@@ -202,6 +214,9 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
             key_id=app.key,
             environment=Environment(app.environment),
             background_per_hour=app.background_per_hour,
+            background_spacing_s=_spacing_s(app.background_per_hour, document.development.background_spacing_s),
+            feedback_task=app.feedback_task,
+            feedback_queue=app.feedback_queue,
         )
         for bundle_id, app in document.apps.items()
     }
@@ -222,5 +237,13 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
             connections=document.workers.connections,
             proxy=document.workers.proxy,
         ),
+        idempotency_window_s=document.enqueue.idempotency_window_s,
         retry_scale=document.development.retry_scale,
     )
+
+
+def _spacing_s(per_hour: int, in_development: float | None) -> float:
+    """Return the seconds between two background notifications: even spacing keeps every hour within the budget."""
+    if in_development is not None:
+        return in_development
+    return _HOUR_S / per_hour if per_hour else 0.0

@@ -75,9 +75,10 @@ def section_problems(raw: Table, lines: TomlLines, *, production: bool) -> Itera
         yield 1, 'no app is configured; write a table [apps."your.bundle.id"] with key = "..."'
     for bundle_id, app in apps.items():
         yield from _app_problems(bundle_id, app, _table(raw, "keys"), lines)
-    if production and "retry_scale" in _table(raw, "development"):
-        line = lines.line_of(("development", "retry_scale"))
-        yield line, "[development] retry_scale: is refused when APNS_MODE is production; remove it"
+    if production:
+        for name in _table(raw, "development"):
+            line = lines.line_of(("development", name))
+            yield line, f"[development] {name}: is refused when APNS_MODE is production; remove it"
 
 
 def has_unquoted_bundle_id(app: object) -> bool:

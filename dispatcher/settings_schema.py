@@ -16,6 +16,7 @@ from dispatcher.settings_urls import checked_broker_url, checked_endpoint, check
 AppleId = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{10}$")]
 BundleId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$", max_length=155)]
 FilePath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]+$")]
+TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*$", max_length=255)]
 Endpoint = Annotated[str, AfterValidator(checked_endpoint)]
 Proxy = Annotated[str, AfterValidator(checked_proxy)]
 
@@ -99,6 +100,10 @@ class AppSection(Section):
     key: str = Field(description="the key id of one of the [keys] tables")
     environment: Literal["production", "sandbox"] = Field(default="production", description='"production" or "sandbox"')
     background_per_hour: int = Field(default=3, ge=0, description="a whole number, 0 or more")
+    feedback_task: TaskName | None = Field(default=None, description="the name of a Celery task of yours")
+    feedback_queue: str = Field(
+        default="celery", min_length=1, description="the name of the queue that its workers read"
+    )
 
 
 class EndpointsSection(Section):
@@ -123,10 +128,17 @@ class WorkersSection(Section):
     proxy: Proxy | None = Field(default=None, description='"http://HOST:PORT"')
 
 
+class EnqueueSection(Section):
+    """`[enqueue]`."""
+
+    idempotency_window_s: int = Field(default=86_400, ge=1, le=2_592_000, description="whole seconds, 1 to 2592000")
+
+
 class DevelopmentSection(Section):
     """`[development]`."""
 
     retry_scale: float = Field(default=1.0, gt=0, le=1, description="a number, more than 0 and at most 1")
+    background_spacing_s: float | None = Field(default=None, ge=0, le=3600, description="seconds, 0 to 3600")
 
 
 class Document(Section):
@@ -136,6 +148,7 @@ class Document(Section):
     apps: dict[BundleId, AppSection] = Field(default_factory=dict)
     endpoints: EndpointsSection = EndpointsSection()
     workers: WorkersSection = WorkersSection()
+    enqueue: EnqueueSection = EnqueueSection()
     development: DevelopmentSection = DevelopmentSection()
 
 
@@ -145,5 +158,6 @@ SECTIONS: Final[dict[str, type[Section]]] = {
     "apps": AppSection,
     "endpoints": EndpointsSection,
     "workers": WorkersSection,
+    "enqueue": EnqueueSection,
     "development": DevelopmentSection,
 }

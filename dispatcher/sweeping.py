@@ -58,6 +58,18 @@ def sweep(shard: int, lane: Lane) -> StateCall[Swept]:
     )
 
 
+def unpark(shard: int, app: str, lane: Lane, *, before: float, most: int) -> StateCall[list[Message]]:
+    """Put back parked batches that are to be looked at before a time: infinity for all, now for what has expired."""
+    queues = routing.LANE_QUEUES[lane]
+    return StateCall(
+        script="unpark",
+        shard=shard,
+        keys=(redis_keys.parked(shard, app, lane), *(redis_keys.queued(shard, queue) for queue in queues)),
+        args=(redis_keys.prefix(shard), before, most, *queues),
+        read=lambda reply: [_message(text(queue), batch_id, shown) for queue, batch_id, shown in reply],
+    )
+
+
 def lost(shard: int, queue: str, published_before: float) -> StateCall[list[Message]]:
     """Find what was published before a marker that came out, and is still unclaimed."""
     return StateCall(

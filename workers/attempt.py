@@ -5,24 +5,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from dispatcher.errors import SigningError, TransportError
 from dispatcher.feedback import Outcome
-from dispatcher.push_types import PUSH_TYPES
+from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
 from dispatcher.settings import App
 from workers import retry
 from workers.lease import LANE_TIMES, SHORTEST_DEADLINE_S, LaneTimes, Lease
-from workers.retry import Decision, Finish, Release, Retry
+from workers.retry import Decision, Finish, Park, Release, Retry
 from workers.transport.port import GateClosedError, PushRequest, Transport
 
 log = structlog.get_logger()
 
 #: An app that this worker does not know may be known after the next deployment.
 UNKNOWN_APP_DELAY_S: Final = 60.0
+
+
+class Pauses(Protocol):
+    """What must not be sent at present, because it would only do harm."""
+
+    def is_paused(self, app: str, lane: Lane) -> bool:
+        """Tell whether an app's notifications of a lane are parked."""
+        ...
+
+    async def take_probe(self, app: str, lane: Lane) -> bool:
+        """Ask whether one notification may be sent all the same, to see whether the trouble is over."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +48,7 @@ class Sending:
         dice: Random numbers from 0 up to 1.
         retry_scale: Factor on every delay.
         has_stopped: Whether this process opens no stream any more, because it ends.
+        pauses: What must not be sent at present.
     """
 
     transport: Transport
@@ -44,6 +57,7 @@ class Sending:
     dice: Callable[[], float]
     retry_scale: float
     has_stopped: Callable[[], bool]
+    pauses: Pauses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +71,7 @@ class Attempt:
         accepted_at: When it was accepted, Unix seconds.
         attempts: Attempts used before.
         lease: The claim it is sent under.
+        is_probe: It is sent though its app or key is paused.
     """
 
     record: Record
@@ -65,20 +80,25 @@ class Attempt:
     accepted_at: float
     attempts: int
     lease: Lease
+    is_probe: bool = False
 
     @property
     def expires_at(self) -> float | None:
         """When it must not be sent any more, Unix seconds; None for never."""
-        ends = [self.accepted_at + self.record.expires_in] if self.record.expires_in is not None else []
-        if self.record.expiration:
-            ends.append(float(self.record.expiration))
-        return min(ends, default=None)
+        return self.record.expires_at(self.accepted_at)
+
+    @property
+    def lane(self) -> Lane:
+        """The lane it is sent in."""
+        return PUSH_TYPES[self.record.push_type].lane
 
 
 async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
     """Send a notification if it still may be sent, and decide what becomes of it."""
     if _is_expired(attempt, sending.now()):
         return _expired()
+    if sending.pauses.is_paused(attempt.record.app, attempt.lane) and not attempt.is_probe:
+        return Park()
     app = sending.apps.get(attempt.record.app)
     if app is None:
         return Retry(delay_s=UNKNOWN_APP_DELAY_S, attempts=attempt.attempts, reason="app not configured here")

@@ -20,7 +20,7 @@ from workers.edges import Edges
 from workers.endings import UNREADABLE, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
 from workers.progress import ProgressWriter
-from workers.retry import Decision, Finish, Release, Retry
+from workers.retry import Decision, Finish, Park, Release, Retry
 
 log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ class _BatchWork:
                 case Retry(delay_s=delay_s, attempts=attempts):
                     notes.waiting.append((attempt.index, attempts, delay_s))
                     leave(notes.ends, self.record, attempt.index, attempt.apns_id, decision)
-                case Release():
+                case Release() | Park():
                     continue
         return notes
 

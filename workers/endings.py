@@ -13,7 +13,7 @@ from dispatcher.notes import Ends
 from dispatcher.notification import Report
 from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
-from workers.retry import Decision, Finish, Release, Retry
+from workers.retry import Decision, Finish, Park, Release, Retry
 
 #: Stands for the app of a record that cannot be read.
 UNREADABLE: Final = "unreadable"
@@ -55,6 +55,8 @@ def _word(decision: Decision) -> str:
             return "retry"
         case Release():
             return "given back"
+        case Park():
+            return "parked"
 
 
 def _entry(batch: Record, index: int, apns_id: str, finish: Finish) -> list[str | int]:

@@ -53,7 +53,12 @@ class Release:
     """Nothing was sent and nothing is noted: somebody takes it up where it was."""
 
 
-Decision = Finish | Retry | Release
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Park:
+    """Its app or key is paused: it waits, uses up no attempt, and goes on when the pause ends."""
+
+
+Decision = Finish | Retry | Release | Park
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from workers import broker
 from workers.attempt import Sending
 from workers.edges import Edges
 from workers.key_files import load_signing_keys
+from workers.pauses import NothingPaused
 from workers.pool import stopping
 from workers.signing import ProviderTokens
 from workers.state_clock import StateClock
@@ -84,6 +85,7 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
         dice=random.random,
         retry_scale=settings.retry_scale,
         has_stopped=has_stopped.is_set,
+        pauses=NothingPaused(),
     )
     sweepers = {
         lane: Sweeper(

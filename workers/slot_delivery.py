@@ -21,7 +21,7 @@ from workers.edges import Edges
 from workers.endings import leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
 from workers.progress import ProgressWriter
-from workers.retry import Decision, Finish, Release, Retry
+from workers.retry import Decision, Finish, Park, Release, Retry
 
 #: Slots taken by one claim.
 SLOTS_AT_ONCE: Final = 100
@@ -126,6 +126,6 @@ def _slot_return(device: str, attempt: Attempt, decision: Decision) -> SlotRetur
         case Retry():
             leave(ends, attempt.record, 0, attempt.apns_id, decision)
             delay_s, attempts = decision.delay_s, decision.attempts
-        case Release():
+        case Release() | Park():
             log.debug("slot_released", apns_id=attempt.apns_id)
     return SlotReturn(device=device, apns_id=attempt.apns_id, ends=ends, delay_s=delay_s, attempts=attempts)

@@ -2,7 +2,7 @@ local now = read_clock()
 local function seconds(value) return string.format('%.6f', value) end
 
 local FEEDBACK_LENGTH, DEAD_LENGTH = 100000, 10000
-local SETTLED_MEMORY_S = 3600
+local SETTLED_MEMORY_S, TRACKED_MEMORY_S = 3600, 86400
 
 -- Adds a list of field, value, ... with the time to a bounded stream.
 local function add_to(stream, length, entry)
@@ -11,11 +11,20 @@ local function add_to(stream, length, entry)
   redis.call('XADD', stream, 'MAXLEN', '~', length, '*', unpack(entry))
 end
 
--- Writes what a list of ended notifications leaves behind: {count = {field = n}, feedback = {...}, dead = {...}}.
+-- Another key of the shard that a key is in.
+local function beside(key, name) return string.match(key, '^.-}:') .. name end
+
+-- Keeps how a tracked notification ended.
+local function remember_end(counters, apns_id, how)
+  redis.call('SET', beside(counters, 'ended:' .. apns_id), seconds(now) .. ' ' .. how, 'EX', TRACKED_MEMORY_S)
+end
+
+-- Writes what ended notifications leave behind: {count = {field = n}, feedback = {...}, dead = {...}, tracked = {id = how}}.
 local function write_ends(ends, feedback, counters, dead)
   for field, count in pairs(ends.count) do redis.call('HINCRBY', counters, field, count) end
   for _, entry in ipairs(ends.feedback) do add_to(feedback, FEEDBACK_LENGTH, entry) end
   for _, entry in ipairs(ends.dead) do add_to(dead, DEAD_LENGTH, entry) end
+  for apns_id, how in pairs(ends.tracked) do remember_end(counters, apns_id, how) end
 end
 
 -- Has this id been accepted before? Returns nil, 'repeated' or 'conflict'.

@@ -26,6 +26,7 @@ from tests.conductor.scripted_transport import ScriptedTransport
 from workers.attempt import Sending
 from workers.delivery import deliver
 from workers.edges import Edges
+from workers.pauses import NothingPaused
 from workers.state_clock import StateClock
 
 APP: Final = "com.example.app"
@@ -131,14 +132,21 @@ class Worker:
         self.transport = ScriptedTransport()
         self.state = LosableState(bench.state)
         self.has_stopped = False
-        apps = {APP: App(bundle_id=APP, key_id="KEYID12345", environment=Environment.PRODUCTION, background_per_hour=3)}
+        app = App(
+            bundle_id=APP,
+            key_id="KEYID12345",
+            environment=Environment.PRODUCTION,
+            background_per_hour=3,
+            background_spacing_s=1200.0,
+        )
         sending = Sending(
             transport=self.transport,
-            apps=apps,
+            apps={APP: app},
             now=bench.clock.now,
             dice=lambda: 0.0,
             retry_scale=1.0,
             has_stopped=lambda: self.has_stopped,
+            pauses=NothingPaused(),
         )
         self.edges = Edges(state=self.state, sending=sending, monotonic=bench.monotonic)
 

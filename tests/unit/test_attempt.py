@@ -15,10 +15,17 @@ from dispatcher.record import Record
 from dispatcher.settings import App
 from workers.attempt import UNKNOWN_APP_DELAY_S, Attempt, Sending, make_attempt
 from workers.lease import LANE_TIMES, Lease
+from workers.pauses import NothingPaused
 from workers.retry import Decision, Finish, Release, Retry
 from workers.transport.port import ApnsAnswer, GateClosedError, PushRequest
 
-APP = App(bundle_id="com.example.app", key_id="KEYID12345", environment=Environment.PRODUCTION, background_per_hour=3)
+APP = App(
+    bundle_id="com.example.app",
+    key_id="KEYID12345",
+    environment=Environment.PRODUCTION,
+    background_per_hour=3,
+    background_spacing_s=1200.0,
+)
 ACCEPTED_AT = 1_800_000_000.0
 
 
@@ -83,6 +90,7 @@ def decide(
         dice=lambda: 0.0,
         retry_scale=1.0,
         has_stopped=has_stopped,
+        pauses=NothingPaused(),
     )
     return asyncio.run(make_attempt(attempt, sending))
 
@@ -174,6 +182,7 @@ def test_a_call_waits_for_its_answer_while_it_lasts(push_type: str, after_s: flo
         dice=lambda: 0.0,
         retry_scale=1.0,
         has_stopped=lambda: False,
+        pauses=NothingPaused(),
     )
     asyncio.run(make_attempt(make_try(push_type=push_type, expires_in=30.0), sending))
     assert gate.requests[0].deadline_s == pytest.approx(deadline_s)

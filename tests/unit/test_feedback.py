@@ -62,5 +62,6 @@ def test_failures_are_not_quiet() -> None:
         Outcome.UNREGISTERED,
         Outcome.REFUSED,
         Outcome.EXPIRED,
+        Outcome.CANCELLED,
         Outcome.DEAD_LETTERED,
     }

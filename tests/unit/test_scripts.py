@@ -25,6 +25,7 @@ CALLS: list[StateCall[Any]] = [
     outbox.progress(BATCH_ID, "one", Notes(), app=APP, lane=Lane.ALERT, lease_s=1, size=1),
     outbox.settle(BATCH_ID, "one", Notes(), app=APP, lane=Lane.ALERT, size=1),
     sweeping.sweep(3, Lane.VOIP),
+    sweeping.unpark(3, APP, Lane.ALERT, before=0.0, most=1),
     sweeping.lost(3, QUEUE, 0.0),
     sweeping.send_marker(QUEUE, patience_s=1, longest_patience_s=1),
     sweeping.marker_out(QUEUE, "0"),

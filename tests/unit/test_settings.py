@@ -249,7 +249,10 @@ KEY_TABLE = GOOD[: GOOD.index("[apps")]
         ),
         (
             GOOD + "zzz = 1\n",
-            'apns.toml line 7: [apps."com.example.app"] zzz: unknown key; known: background_per_hour, environment, key',
+            (
+                'apns.toml line 7: [apps."com.example.app"] zzz: unknown key; known: background_per_hour, environment, '
+                "feedback_queue, feedback_task, key"
+            ),
         ),
         (
             GOOD + "[endpoint]\n",
