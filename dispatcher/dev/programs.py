@@ -20,9 +20,10 @@ _OURS: Final = "APNS_"
 _ROOT: Final = Path(__file__).parents[2]
 
 
-def simulator(directory: Path, *, requests: Path, hold_file: Path, clock_url: str) -> list[str]:
-    """Return the command line of the simulator, on any free port."""
-    files = ("--dir", str(directory), "--requests", str(requests), "--hold-file", str(hold_file))
+def simulator(directory: Path, *, requests: Path | None, hold_file: Path, clock_url: str) -> list[str]:
+    """Return the command line of the simulator, on any free port; without `requests` it writes no request down."""
+    log = ("--requests", str(requests)) if requests else ()
+    files = ("--dir", str(directory), *log, "--hold-file", str(hold_file))
     return [sys.executable, "-m", "dispatcher.dev.simulator", "--port", "0", "--clock-url", clock_url, *files]
 
 

@@ -7,7 +7,7 @@ with Stack(directory, lanes=[Lane.ALERT]) as stack:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -43,6 +43,8 @@ class Stack:
         flower: Whether Flower runs too.
         workers_per_lane: How many worker processes each lane gets.
         retry_scale: What every retry delay is multiplied by; None for the simulator's choice.
+        simulator_options: More of the simulator's command line.
+        log_requests: Whether the simulator writes each request down; an hour of many of them fills gigabytes.
 
     Attributes:
         simulator_requests: The simulator's log, a JSON object per request.
@@ -57,6 +59,8 @@ class Stack:
         flower: bool = False,
         workers_per_lane: int = 1,
         retry_scale: float | None = None,
+        simulator_options: Sequence[str] = (),
+        log_requests: bool = True,
     ) -> None:
         self.directory = directory.resolve()
         self.simulator_requests = self.directory / "requests.jsonl"
@@ -64,6 +68,8 @@ class Stack:
         self._lanes = tuple(lanes) * workers_per_lane
         self._flower_port = free_port() if flower else 0
         self._retry_scale = retry_scale
+        self._simulator_options = simulator_options
+        self._log_requests = log_requests
         self._resources = ExitStack()
         self._numbers = {lane: count(1) for lane in Lane}
         self._workers: dict[Child, Lane] = {}
@@ -197,9 +203,11 @@ class Stack:
         self.stop()
 
     def _start_simulator(self) -> Child:
-        files = {"requests": self.simulator_requests, "hold_file": self.hold_file}
-        command = programs.simulator(self.config.parent, clock_url=self._server.url, **files)
-        return self._launch("simulator", command, {})
+        requests = self.simulator_requests if self._log_requests else None
+        command = programs.simulator(
+            self.config.parent, requests=requests, hold_file=self.hold_file, clock_url=self._server.url
+        )
+        return self._launch("simulator", [*command, *self._simulator_options], {})
 
     def _launch_worker(self, lane: Lane) -> tuple[Child, Callable[[], bool]]:
         number = next(self._numbers[lane])

@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1000)
     options = parser.parse_args()
     with TemporaryDirectory(prefix="apns-soak-") as name:
-        stack = Stack(Path(name) / "stack", lanes=())
+        stack = Stack(Path(name) / "stack", lanes=(), log_requests=False)
         stack.start_servers()
         try:
             now = begin_window(stack)
