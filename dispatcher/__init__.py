@@ -14,8 +14,10 @@ from dispatcher._shadow import refuse_foreign_workers
 
 refuse_foreign_workers(__file__)
 
-from dispatcher.enqueue import Dispatcher  # noqa: E402  a foreign `workers` is refused before anything is loaded
+from dispatcher.cancellation import Cancellation  # noqa: E402  a foreign `workers` is refused before anything is loaded
+from dispatcher.enqueue import Dispatcher  # noqa: E402
 from dispatcher.errors import (  # noqa: E402
+    ConflictError,
     DispatcherError,
     EnqueueError,
     MessageError,
@@ -36,10 +38,13 @@ from dispatcher.notification import (  # noqa: E402
 )
 from dispatcher.push_types import Environment, Lane  # noqa: E402
 from dispatcher.settings import Settings  # noqa: E402
+from dispatcher.status import State, Status  # noqa: E402
 
 __all__ = [
     "BatchReceipt",
     "BulkReceipt",
+    "Cancellation",
+    "ConflictError",
     "Dispatcher",
     "DispatcherError",
     "EnqueueError",
@@ -57,5 +62,7 @@ __all__ = [
     "Report",
     "Settings",
     "SettingsError",
+    "State",
     "StateServerError",
+    "Status",
 ]

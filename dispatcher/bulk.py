@@ -21,7 +21,7 @@ class Tally:
         self._lane = lane
         self._batches: list[BatchReceipt] = []
         self._refusals: list[Refusal] = []
-        self._accepted = self._refused = self._replaced = 0
+        self._accepted = self._refused = self._replaced = self._repeated = 0
 
     def checked(self, device_tokens: Iterable[str]) -> Iterator[str]:
         """Yield the valid device tokens in lower case; note the others as refused.
@@ -39,11 +39,12 @@ class Tally:
             else:
                 yield valid
 
-    def add(self, batch: BatchReceipt, *, replaced: int = 0) -> None:
+    def add(self, batch: BatchReceipt, *, replaced: int = 0, repeated: int = 0) -> None:
         """Note an accepted batch."""
         self._batches.append(batch)
         self._accepted += batch.count
         self._replaced += replaced
+        self._repeated += repeated
 
     def receipt(self) -> BulkReceipt:
         """Return what the caller gets."""
@@ -54,6 +55,7 @@ class Tally:
             refusals=tuple(self._refusals),
             batches=tuple(self._batches),
             replaced=self._replaced,
+            repeated=self._repeated,
         )
 
     def _refuse(self, position: int, exc: NotificationError) -> None:

@@ -6,18 +6,19 @@ does not take the message the notification is accepted all the same, and a worke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
-from itertools import islice
-from os import urandom
-from time import time
-from typing import Any, Final, Self, Unpack
+from itertools import count, islice
+from typing import Any, Self, Unpack
 
-from dispatcher import ids, outbox, record, routing, slots, sweeping, validation
+from dispatcher import idempotency, ids, outbox, record, refusals, routing, slots, validation
+from dispatcher.batches import Batches
 from dispatcher.bulk import Tally
+from dispatcher.cancellation import Cancellation
 from dispatcher.errors import EnqueueError, NotificationError
 from dispatcher.feedback_reader import FeedbackReader
+from dispatcher.idempotency import Identity
+from dispatcher.inquiries import Inquiries
 from dispatcher.messages import Publisher, make_celery
 from dispatcher.notification import BatchReceipt, BulkOptions, BulkReceipt, Notification, Receipt, SendOptions
 from dispatcher.outbox import Acceptance
@@ -25,9 +26,7 @@ from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
 from dispatcher.settings import Settings
 from dispatcher.state_server import StateServer
-from dispatcher.sweeping import Message
-
-_RANDOM_BYTES: Final = 16
+from dispatcher.status import Status
 
 
 class Dispatcher:
@@ -44,6 +43,7 @@ class Dispatcher:
         )
         broker = make_celery(settings.broker_url.get_secret_value(), timeout_s=settings.timeout_s / 2)
         self._publisher = Publisher(broker)
+        self._batches = Batches(state=self._state, publisher=self._publisher)
 
     @classmethod
     def from_env(cls) -> Self:
@@ -91,13 +91,14 @@ class Dispatcher:
 
         Raises:
             NotificationError: It breaks a rule; nothing was stored.
+            ConflictError: Its apns id or idempotency key was used for something else; nothing was stored.
             EnqueueError: The state server did not confirm it within the configured timeout.
         """
         accepted = self._record(notification)
-        own_id = None if notification.apns_id is None else validation.checked_apns_id(notification.apns_id)
+        identity = idempotency.identity_of(notification, window_s=self._settings.idempotency_window_s)
         if routing.is_collapsed(notification.push_type, on_request=notification.collapse):
-            return self._send_to_slot(accepted, own_id)
-        return self._send_as_batch(accepted, own_id)
+            return self._send_to_slot(accepted, identity)
+        return self._batches.send(accepted, identity)
 
     def send_many(
         self,
@@ -111,29 +112,55 @@ class Dispatcher:
         """Accept one payload for many device tokens, of any number, in constant memory.
 
         A device token that breaks a rule is refused and counted; the others go on. Batches accepted before an error
-        stay accepted.
+        stay accepted; a call with an idempotency key may be made again, with the same device tokens in the same
+        order, and adds only what is missing.
 
         Raises:
             NotificationError: The payload or an option breaks a rule; nothing was stored.
+            ConflictError: The idempotency key was used for something else; batches before the first that differs stay
+                accepted.
             EnqueueError: The state server did not confirm a batch; `apns_ids` names the one in doubt, `accepted` says
                 what went before.
         """
         some_device = "00"
         shared = Notification(app=app, push_type=push_type, device_token=some_device, payload=payload, **options)
         template = self._record(shared)
-        collapsed = routing.is_collapsed(push_type, on_request=shared.collapse)
+        identity = idempotency.identity_of(shared, window_s=self._settings.idempotency_window_s)
+        put_chunk = self._batches.send_chunk
+        if routing.is_collapsed(push_type, on_request=shared.collapse):
+            put_chunk = self._put_chunk_in_slots
         tally = Tally(PUSH_TYPES[push_type].lane)
         valid = tally.checked(device_tokens)
         try:
-            while chunk := tuple(islice(valid, ids.MAX_BATCH_SIZE)):
-                if collapsed:
-                    self._put_chunk_in_slots(template, chunk, tally)
-                else:
-                    tally.add(self._put_batch(replace(template, device_tokens=chunk)))
+            for number in count():
+                chunk = tuple(islice(valid, ids.MAX_BATCH_SIZE))
+                if not chunk:
+                    break
+                put_chunk(replace(template, device_tokens=chunk), tally, identity, number)
         except EnqueueError as exc:
             exc.accepted = tally.receipt()
             raise
         return tally.receipt()
+
+    def cancel(self, apns_id: str) -> Cancellation:
+        """Cancel a notification that has not been sent; the answer says whether that came in time.
+
+        Raises:
+            NotificationError: It is no apns id.
+            StateServerError: The state server does not answer; it may have been cancelled.
+        """
+        return Inquiries(state=self._state).cancel(apns_id)
+
+    def status(self, apns_id: str) -> Status | None:
+        """Tell where a notification is.
+
+        Of one that has ended it tells how, for a day, if it was sent with `track`. None: nothing is known.
+
+        Raises:
+            NotificationError: It is no apns id.
+            StateServerError: The state server does not answer.
+        """
+        return Inquiries(state=self._state).status(apns_id)
 
     def feedback(self, group: str, *, consumer: str = "reader") -> FeedbackReader:
         """Read how notifications ended, for a named group of readers that share the work.
@@ -157,7 +184,7 @@ class Dispatcher:
 
     def _record(self, notification: Notification) -> Record:
         app = self._settings.app(notification.app)
-        return validation.make_record(notification, environment=app.environment, now=time())
+        return validation.make_record(notification, environment=app.environment)
 
     def _send_short(
         self,
@@ -176,79 +203,65 @@ class Dispatcher:
             Notification(app=app, push_type=push_type, device_token=device_token, payload=payload, **options)
         )
 
-    def _send_as_batch(self, accepted: Record, own_id: str | None) -> Receipt:
-        lane = PUSH_TYPES[accepted.push_type].lane
-        batch_id = own_id or ids.new_batch_id(urandom(1)[0] % ids.SHARDS, urandom(_RANDOM_BYTES))
+    def _send_to_slot(self, accepted: Record, identity: Identity | None) -> Receipt:
+        device = slots.device_of(accepted)
+        shard = ids.shard_of_device(device)
+        apns_id = idempotency.batch_id(identity, accepted.app, 0, shard=shard)
+        self._reserve(accepted, identity, 0, but_in=shard, apns_ids=[apns_id])
         stored = record.encode(accepted)
-        queue = routing.single_queue(lane)
-        call = outbox.put(
-            batch_id, stored, app=accepted.app, lane=lane, queue=queue, count=1, digest=_digest(own_id, stored)
+        remembered = idempotency.remembered(identity, stored)
+        put = self._state.run(
+            slots.put(shard, device.hex(), apns_id, stored, app=accepted.app, **remembered), apns_ids=[apns_id]
         )
-        acceptance = self._state.run(call, apns_ids=[batch_id])
-        if _is_repeated(acceptance):
-            return Receipt(apns_id=batch_id, lane=lane, repeated=True)
-        message = Message(queue=queue, batch_id=batch_id, summary=sweeping.summary(accepted.app, 1))
-        return Receipt(apns_id=batch_id, lane=lane, queued=self._publisher.publish(message))
-
-    def _send_to_slot(self, accepted: Record, own_id: str | None) -> Receipt:
-        digest = slots.device_of(accepted)
-        shard = ids.shard_of_device(digest)
-        apns_id = own_id or ids.new_batch_id(shard, urandom(_RANDOM_BYTES))
-        stored = record.encode(accepted)
-        call = slots.put(shard, digest.hex(), apns_id, stored, app=accepted.app, digest=_digest(own_id, stored))
-        put = self._state.run(call, apns_ids=[apns_id])
-        if _is_repeated(put.acceptance):
+        refusals.check(put.acceptance, PUSH_TYPES[accepted.push_type], identity)
+        if put.acceptance is Acceptance.REPEATED:
             return Receipt(apns_id=apns_id, lane=Lane.BACKGROUND, repeated=True)
         queued = not put.wake_up or self._wake(accepted.app, shard)
         return Receipt(apns_id=apns_id, lane=Lane.BACKGROUND, queued=queued, replaced=put.replaced)
 
-    def _put_batch(self, batch: Record) -> BatchReceipt:
-        lane = PUSH_TYPES[batch.push_type].lane
-        batch_id = ids.new_batch_id(urandom(1)[0] % ids.SHARDS, urandom(_RANDOM_BYTES))
-        queue, count = routing.bulk_queue(lane), len(batch.device_tokens)
-        call = outbox.put(batch_id, record.encode(batch), app=batch.app, lane=lane, queue=queue, count=count, digest="")
-        self._state.run(call, apns_ids=[batch_id])
-        message = Message(queue=queue, batch_id=batch_id, summary=sweeping.summary(batch.app, count))
-        return BatchReceipt(batch_id=batch_id, count=count, queued=self._publisher.publish(message))
-
-    def _put_chunk_in_slots(self, template: Record, device_tokens: tuple[str, ...], tally: Tally) -> None:
-        for shard, group in _by_shard(template, device_tokens):
-            batch_id = ids.new_batch_id(shard, urandom(_RANDOM_BYTES))
-            calls = [
-                slots.put(
-                    shard,
-                    slots.device_of(single).hex(),
-                    ids.apns_id_of(batch_id, index),
-                    record.encode(single),
-                    app=template.app,
-                    digest="",
-                )
-                for index, single in enumerate(group)
-            ]
+    def _put_chunk_in_slots(self, chunk: Record, tally: Tally, identity: Identity | None, number: int) -> None:
+        self._reserve(chunk, identity, number)
+        for shard, group in _by_shard(chunk):
+            # A place of its own: the chunk's own id is the reservation's.
+            batch_id = idempotency.batch_id(identity, chunk.app, number, shard, shard=shard)
+            calls = []
+            for index, single in enumerate(group):
+                device, stored = slots.device_of(single).hex(), record.encode(single)
+                apns_id, remembered = ids.apns_id_of(batch_id, index), idempotency.remembered(identity, stored)
+                calls.append(slots.put(shard, device, apns_id, stored, app=chunk.app, **remembered))
             puts = self._state.run_all(calls, apns_ids=[batch_id])
-            queued = self._wake(template.app, shard) if any(put.wake_up for put in puts) else True
+            for put in puts:
+                refusals.check(put.acceptance, PUSH_TYPES[chunk.push_type], identity)
+            queued = self._wake(chunk.app, shard) if any(put.wake_up for put in puts) else True
             tally.add(
                 BatchReceipt(batch_id=batch_id, count=len(group), queued=queued),
                 replaced=sum(put.replaced for put in puts),
+                repeated=sum(put.acceptance is Acceptance.REPEATED for put in puts),
             )
+
+    def _reserve(
+        self,
+        accepted: Record,
+        identity: Identity | None,
+        number: int,
+        *,
+        but_in: int | None = None,
+        apns_ids: Sequence[str] = (),
+    ) -> None:
+        """Promise a caller's id or key to this content in the id's own shard, unless the slot is there too."""
+        if identity is None or ids.shard_of(reserved := identity.batch_id(accepted.app, number)) == but_in:
+            return
+        times, remembered = outbox.times_of(accepted), idempotency.remembered(identity, record.encode(accepted))
+        acceptance = self._state.run(outbox.reserve(reserved, times=times, **remembered), apns_ids=apns_ids)
+        refusals.check(acceptance, PUSH_TYPES[accepted.push_type], identity)
 
     def _wake(self, app: str, shard: int) -> bool:
         return self._publisher.publish(slots.wake_up_message(routing.wake_up_id(app, shard)))
 
 
-def _by_shard(template: Record, device_tokens: Iterable[str]) -> Iterator[tuple[int, list[Record]]]:
+def _by_shard(chunk: Record) -> Iterator[tuple[int, list[Record]]]:
     groups: dict[int, list[Record]] = {}
-    for device_token in device_tokens:
-        single = replace(template, device_tokens=(device_token,))
+    for device_token in chunk.device_tokens:
+        single = replace(chunk, device_tokens=(device_token,))
         groups.setdefault(ids.shard_of_device(slots.device_of(single)), []).append(single)
     yield from groups.items()
-
-
-def _digest(own_id: str | None, stored: bytes) -> str:
-    return "" if own_id is None else blake2b(stored, digest_size=_RANDOM_BYTES).hexdigest()
-
-
-def _is_repeated(acceptance: Acceptance) -> bool:
-    if acceptance is Acceptance.CONFLICT:
-        raise NotificationError("apns_id", "was used within a day for a notification with other content")
-    return acceptance is Acceptance.REPEATED

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 from zlib import crc32
@@ -18,6 +19,7 @@ MAX_BATCH_SIZE: Final = 500
 
 _CANONICAL: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _OUR_VERSION: Final = 8
+_RANDOM_BYTES: Final = 16
 _SHARD_BITS: Final = 16
 _INDEX_MASK: Final = 0xFFFF
 _VERSION_MASK: Final = 0xF << 76
@@ -35,6 +37,21 @@ def new_batch_id(shard: int, random_bytes: bytes) -> str:
     number &= ~(_VERSION_MASK | _VARIANT_MASK | _INDEX_MASK | (SHARDS - 1) << _SHARD_BITS)
     number |= _OUR_VERSION << 76 | 0x2 << 62 | shard << _SHARD_BITS
     return str(UUID(int=number))
+
+
+def batch_id_of_key(app: str, idempotency_key: str, *place: int, shard: int | None = None) -> str:
+    """Return the batch id that follows from an idempotency key.
+
+    Args:
+        app: Bundle id.
+        idempotency_key: The caller's.
+        place: What tells apart the batches of one call.
+        shard: 0 to 15; None for the one that follows from the rest.
+    """
+    # The key comes last: it may hold any character, the others cannot hold a line feed.
+    words = "\n".join((app, ",".join(map(str, place)), idempotency_key))
+    digest = blake2b(words.encode(), digest_size=_RANDOM_BYTES + 1).digest()
+    return new_batch_id(digest[-1] % SHARDS if shard is None else shard, digest[:-1])
 
 
 def apns_id_of(batch_id: str, index: int) -> str:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+#: Tries of a notification that are kept.
+HISTORY_LENGTH: Final = 10
+_BETWEEN_TRIES: Final = "; "
+
+
+def with_try(history: str, at: float, reason: str) -> str:
+    """Return a notification's tries, "<unix s> <reason>; ...", with one more; only the last ones are kept."""
+    tries = history.split(_BETWEEN_TRIES) if history else []
+    return _BETWEEN_TRIES.join([*tries, f"{at:.0f} {reason.replace(_BETWEEN_TRIES, ', ')}"][-HISTORY_LENGTH:])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,12 +48,12 @@ class Notes:
 
     Attributes:
         ended: Indices that have ended.
-        waiting: (index, attempts, delay in seconds) of those to be tried again.
+        waiting: (index, attempts, delay in seconds, history) of those to be tried again.
         ends: What they leave behind.
     """
 
     ended: list[int] = field(default_factory=list)
-    waiting: list[tuple[int, int, float]] = field(default_factory=list)
+    waiting: list[tuple[int, int, float, str]] = field(default_factory=list)
     ends: Ends = field(default_factory=Ends)
 
     def encode(self) -> str:

@@ -152,12 +152,14 @@ class BatchReceipt:
 
     batch_id: str
     count: int
-    queued: bool = True
+    queued: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkReceipt:
     """What `send_many` accepted and refused.
+
+    Receipts of the same call made again with its idempotency key are equal, whatever became of the first.
 
     Attributes:
         lane: Which workers will send it.
@@ -166,6 +168,7 @@ class BulkReceipt:
         refusals: The first refusals, at most 1,000.
         batches: The accepted batches, in order.
         replaced: How many took the place of a waiting one.
+        repeated: How many of the accepted had been accepted before under the same idempotency key; nothing was added.
     """
 
     lane: Lane
@@ -173,4 +176,5 @@ class BulkReceipt:
     refused: int
     refusals: tuple[Refusal, ...]
     batches: tuple[BatchReceipt, ...]
-    replaced: int = 0
+    replaced: int = field(default=0, compare=False)
+    repeated: int = field(default=0, compare=False)

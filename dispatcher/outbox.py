@@ -1,94 +1,144 @@
 """The outbox: batches accepted and not yet settled. Each function says one call of one script.
 
-The life of a batch: put -> queued -> claimed (leased) -> settled, or due again. A batch is always in exactly one of
-`queued`, `leased` and `due`.
+The life of a batch: put -> queued, or due later -> claimed (leased) -> settled, or due again, or parked while its app
+is paused. A batch is always in exactly one of `queued`, `leased`, `due` and `parked`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from dispatcher import ids, redis_keys
+from dispatcher.claimed import Claimed, read_claim, read_indices
 from dispatcher.notes import Notes
-from dispatcher.push_types import Lane
-from dispatcher.state_call import StateCall, text
+from dispatcher.push_types import PUSH_TYPES, Lane
+from dispatcher.record import Record
+from dispatcher.state_call import Argument, StateCall, text
 
 #: How long a caller's own apns id is remembered, in seconds.
-SEEN_S: Final = 24 * 3600
+DAY_S: Final = 24 * 3600
 
 
 class Acceptance(StrEnum):
-    """What became of a put."""
+    """What became of a put.
+
+    SCHEDULED is accepted, and not to be published yet. EXPIRED, TOO_FAR: its expiration is past, or too far ahead;
+    TOO_LATE: it would be sent too far ahead.
+    """
 
     ACCEPTED = "accepted"
     REPEATED = "repeated"
     CONFLICT = "conflict"
-
-
-class ClaimState(StrEnum):
-    """Whether a batch can be worked on."""
-
-    CLAIMED = "claimed"
-    GONE = "gone"
-    BUSY = "busy"
-    WAITING = "waiting"
+    SCHEDULED = "scheduled"
+    EXPIRED = "expired"
+    TOO_FAR = "too_far"
+    TOO_LATE = "too_late"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """A notification's tries so far.
+class Times:
+    """What a script needs to judge when a notification may be sent.
 
     Attributes:
-        attempts: Attempts used.
-        due: When it may be tried again, Unix seconds of the state server.
+        send_at: Not before, Unix seconds; None for at once.
+        expiration: Value of apns-expiration, judged if it is a time.
+        max_expiration_ahead_s: Furthest expiration from when it is sent; None for no limit.
     """
 
-    attempts: int = 0
-    due: float = 0.0
+    send_at: float | None = None
+    expiration: int | None = None
+    max_expiration_ahead_s: float | None = None
+
+    def as_args(self) -> tuple[Argument, Argument, Argument]:
+        """Return the arguments of a script: send at, expiration and limit, each empty if there is none."""
+        limit = self.max_expiration_ahead_s
+        return "" if self.send_at is None else self.send_at, self.expiration or "", "" if limit is None else limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """The reply to a claim.
+class Progress:
+    """The reply to progress.
 
     Attributes:
-        state: CLAIMED, or why not; the rest is only set when claimed.
-        now: The state server's clock, Unix seconds.
-        accepted_at: When the batch was accepted, Unix seconds.
-        record: The stored record.
-        done: One character per notification, "1" when it has ended; empty when none has.
-        waiting: Notifications that were tried before, by index.
-        claims: How often it was claimed since the last progress, this time included.
+        is_ours: False when the claim is no longer ours and nothing was written.
+        cancelled: Indices that must not be sent any more.
     """
 
-    state: ClaimState
-    now: float = 0.0
-    accepted_at: float = 0.0
-    record: bytes = b""
-    done: str = ""
-    waiting: Mapping[int, Waiting] = field(default_factory=dict)
-    claims: int = 0
+    is_ours: bool
+    cancelled: frozenset[int] = frozenset()
+
+
+_AT_ONCE: Final = Times()
+
+
+def times_of(batch: Record) -> Times:
+    """Return the times of a record."""
+    limit = PUSH_TYPES[batch.push_type].max_expiration_ahead_s
+    return Times(send_at=batch.send_at, expiration=batch.expiration, max_expiration_ahead_s=limit)
 
 
 def put(
-    batch_id: str, record: bytes, *, app: str, lane: Lane, queue: str, count: int, digest: str
+    batch_id: str,
+    record: bytes,
+    *,
+    app: str,
+    lane: Lane,
+    queue: str,
+    count: int,
+    digest: str,
+    window_s: int = DAY_S,
+    times: Times = _AT_ONCE,
 ) -> StateCall[Acceptance]:
-    """Accept a batch; `digest` of its content is given only for a caller's own apns id."""
+    """Accept a batch.
+
+    Args:
+        batch_id: Its id.
+        record: Its stored form.
+        app: Bundle id.
+        lane: Which workers will send it.
+        queue: Where to queue it, at once or when it is due.
+        count: Number of its notifications.
+        digest: Of its content, if the id is a caller's own or follows from a key; else empty.
+        window_s: How long the digest is remembered.
+        times: When it may be sent.
+    """
     shard = ids.shard_of(batch_id)
     return StateCall(
         script="put",
         shard=shard,
         keys=(
             redis_keys.batch(shard, batch_id),
+            redis_keys.claim(shard, batch_id),
             redis_keys.queued(shard, queue),
+            redis_keys.due(shard, lane),
             redis_keys.counters(shard),
             redis_keys.seen(shard, batch_id),
         ),
-        args=(batch_id, record, redis_keys.counter("accepted", app, lane), count, digest, SEEN_S),
-        read=lambda reply: Acceptance(text(reply)),
+        args=(
+            batch_id,
+            record,
+            redis_keys.counter("accepted", app, lane),
+            count,
+            digest,
+            window_s,
+            queue,
+            *times.as_args(),
+        ),
+        read=_read_acceptance,
+    )
+
+
+def reserve(batch_id: str, *, digest: str, window_s: int, times: Times) -> StateCall[Acceptance]:
+    """Promise an id to one content whose notification lies in another shard than the id's own."""
+    shard = ids.shard_of(batch_id)
+    return StateCall(
+        script="reserve",
+        shard=shard,
+        keys=(redis_keys.seen(shard, batch_id), redis_keys.batch(shard, batch_id)),
+        args=(f"reserved {digest}", window_s, *times.as_args()),
+        read=_read_acceptance,
     )
 
 
@@ -106,21 +156,29 @@ def claim(batch_id: str, claim_id: str, *, lane: Lane, queue: str, lease_s: floa
             redis_keys.due(shard, lane),
         ),
         args=(batch_id, claim_id, lease_s, queue),
-        read=_read_claim,
+        read=read_claim,
     )
 
 
 def progress(
-    batch_id: str, claim_id: str, notes: Notes, *, app: str, lane: Lane, lease_s: float, size: int
-) -> StateCall[bool]:
-    """Note answers and renew the lease; False when the claim is no longer ours."""
+    batch_id: str,
+    claim_id: str,
+    notes: Notes,
+    *,
+    app: str,
+    lane: Lane,
+    lease_s: float,
+    size: int,
+    trying: int | None = None,
+) -> StateCall[Progress]:
+    """Note answers and renew the lease; `trying` is the index that is sent next, by itself."""
     shard = ids.shard_of(batch_id)
     return StateCall(
         script="progress",
         shard=shard,
         keys=(redis_keys.claim(shard, batch_id), redis_keys.leased(shard, lane), *_end_keys(shard, app)),
-        args=(batch_id, claim_id, lease_s, size, notes.encode()),
-        read=bool,
+        args=(batch_id, claim_id, lease_s, size, "" if trying is None else trying, notes.encode()),
+        read=_read_progress,
     )
 
 
@@ -158,32 +216,9 @@ def _end_keys(shard: int, app: str) -> tuple[str, ...]:
     return redis_keys.feedback(shard), redis_keys.counters(shard), redis_keys.dead(shard, app)
 
 
-def _read_claim(reply: Sequence[Any]) -> Claimed:
-    state = ClaimState(text(reply[0]))
-    if state is not ClaimState.CLAIMED:
-        return Claimed(state=state)
-    fields = {text(name): text(value) for name, value in zip(reply[3][::2], reply[3][1::2], strict=True)}
-    accepted_at, record = _read_stored(reply[2])
-    return Claimed(
-        state=state,
-        now=float(reply[1]),
-        accepted_at=accepted_at,
-        record=record,
-        done=fields.get("done", ""),
-        waiting={int(name): _waiting(value) for name, value in fields.items() if name.isdigit()},
-        claims=int(fields["claims"]),
-    )
+def _read_progress(reply: bytes | None) -> Progress:
+    return Progress(is_ours=False) if reply is None else Progress(is_ours=True, cancelled=read_indices(text(reply)))
 
 
-def _read_stored(stored: bytes) -> tuple[float, bytes]:
-    """Return when a batch was accepted and its record; what was not put there by us is a record nobody can read."""
-    accepted_at, _, record = stored.partition(b" ")
-    try:
-        return float(accepted_at), record
-    except ValueError:
-        return 0.0, stored
-
-
-def _waiting(value: str) -> Waiting:
-    attempts, _, due = value.partition(" ")
-    return Waiting(attempts=int(attempts), due=float(due))
+def _read_acceptance(reply: bytes) -> Acceptance:
+    return Acceptance(text(reply))

@@ -68,6 +68,8 @@ def encode(record: Record) -> bytes:
         "count": len(record.device_tokens),
         "environment": record.environment,
         "push_type": record.push_type,
+        # for ends.lua, which has no table of push types
+        "lane": PUSH_TYPES[record.push_type].lane,
         "priority": record.priority,
         "expiration": record.expiration,
         "expires_in": record.expires_in,

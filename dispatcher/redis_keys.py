@@ -3,10 +3,13 @@
 A shard's keys share the hash tag `{NN}`, so that a script touches one slot of a Redis Cluster.
 
 apns:{NN}:batch:<batch id>        string     time of acceptance, a space, the record (see record.py)
-apns:{NN}:claim:<batch id>        hash       claim, owner's random id (absent when unclaimed); lease, its end; claims,
-                                             times claimed since the last progress; done, a bitmap of ended
-                                             notifications; queue, where to put it again; <index>, "attempts due" of
-                                             a notification that waits for its next try
+apns:{NN}:claim:<batch id>        hash       claim, owner's random id (absent when unclaimed); lease, its end;
+                                             unsettled, present from a claim until it is settled; done, a bitmap of
+                                             ended notifications; queue, where to put it again; parked, the set it is
+                                             parked in; cancelled, indices to be cancelled instead of tried again;
+                                             trying, the index sent by itself after a worker died; crash:<index>, how
+                                             many workers died of it; unblamed, present when one died of nobody knows
+                                             what; <index>, "attempts due history" of one that waits for its next try
 apns:{NN}:queued:<queue>          zset       batch id or wake-up -> time of publication, while unclaimed
 apns:{NN}:leased:<lane>           zset       batch id or wake-up -> end of the lease
 apns:{NN}:due:<lane>              zset       batch id -> when to queue it again
@@ -20,7 +23,8 @@ apns:{NN}:sent:<device>           hash       of the last background send: at, it
                                              expires by itself
 apns:{NN}:slot-of:<apns id>       string     device whose slot holds the notification
 apns:{NN}:seen:<apns id>          string     digest of the content accepted under a caller's own apns id or
-                                             idempotency key, expiring; '*' once settled
+                                             idempotency key, "reserved " before it if that lies in another shard,
+                                             '*' if an id of ours has settled; expiring
 apns:{NN}:ended:<apns id>         string     when and how a tracked notification ended; a day
 apns:{NN}:feedback                stream     what the app is told, bounded
 apns:{NN}:dead:<app>              stream     what could not be sent, bounded

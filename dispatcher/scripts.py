@@ -13,10 +13,14 @@ from importlib import resources
 from typing import Final
 
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "put": (),
-    "claim": (),
+    "put": ("acceptance",),
+    "reserve": ("acceptance",),
+    "claim": ("claims", "blame"),
     "progress": ("claims",),
-    "settle": ("claims",),
+    "settle": ("claims", "ends"),
+    "cancel": ("claims", "ends"),
+    "status": ("claims", "ends"),
+    "ended": (),
     "sweep": ("summaries", "requeue"),
     "unpark": ("summaries", "requeue"),
     "lost": ("summaries",),

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dispatcher import outbox, redis_keys, routing, sweeping
+from dispatcher.cancellation import Cancellation
 from dispatcher.notes import Ends
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
+from dispatcher.slot_values import SlotStatus
 from dispatcher.state_call import StateCall, text
 
 _QUEUE: Final = routing.single_queue(Lane.BACKGROUND)
@@ -94,7 +96,9 @@ def device_of(record: Record) -> bytes:
     return redis_keys.device_digest(record.environment, topic, record.device_tokens[0])
 
 
-def put(shard: int, device: str, apns_id: str, record: bytes, *, app: str, digest: str) -> StateCall[SlotPut]:
+def put(
+    shard: int, device: str, apns_id: str, record: bytes, *, app: str, digest: str, window_s: int = outbox.DAY_S
+) -> StateCall[SlotPut]:
     """Put a notification into its device's slot; the newest wins."""
     return StateCall(
         script="put_slot",
@@ -114,7 +118,7 @@ def put(shard: int, device: str, apns_id: str, record: bytes, *, app: str, diges
             record,
             redis_keys.counter("accepted", app, Lane.BACKGROUND),
             digest,
-            outbox.SEEN_S,
+            window_s,
             routing.wake_up_id(app, shard),
         ),
         read=_read_put,
@@ -191,6 +195,24 @@ def sweep(shard: int, apps: Sequence[str]) -> StateCall[list[sweeping.Message]]:
         ),
         args=(redis_keys.slot(shard, ""), sweeping.SWEEP_LIMIT, *(routing.wake_up_id(app, shard) for app in apps)),
         read=lambda reply: [wake_up_message(text(wake_up)) for wake_up in reply],
+    )
+
+
+def cancel(shard: int, apns_id: str) -> StateCall[Cancellation]:
+    """Cancel a notification that went into a slot of this shard."""
+    return StateCall(
+        script="ended",
+        shard=shard,
+        keys=(redis_keys.slot_of(shard, apns_id),),
+        args=(),
+        read=lambda _: Cancellation.UNKNOWN,
+    )
+
+
+def status(shard: int, apns_id: str) -> StateCall[SlotStatus | None]:
+    """Ask how far a notification has come; None when no slot of this shard holds it."""
+    return StateCall(
+        script="ended", shard=shard, keys=(redis_keys.slot_of(shard, apns_id),), args=(), read=lambda _: None
     )
 
 

@@ -72,6 +72,7 @@ class Attempt:
         attempts: Attempts used before.
         lease: The claim it is sent under.
         is_probe: It is sent though its app or key is paused.
+        is_cancelled: Tells whether it must not be sent any more.
     """
 
     record: Record
@@ -81,6 +82,7 @@ class Attempt:
     attempts: int
     lease: Lease
     is_probe: bool = False
+    is_cancelled: Callable[[], bool] = lambda: False
 
     @property
     def expires_at(self) -> float | None:
@@ -145,7 +147,7 @@ def _request(attempt: Attempt, app: App, sending: Sending) -> PushRequest:
     push_type = PUSH_TYPES[record.push_type]
 
     def may_open() -> bool:
-        is_over = sending.has_stopped() or _is_expired(attempt, sending.now())
+        is_over = sending.has_stopped() or attempt.is_cancelled() or _is_expired(attempt, sending.now())
         return not is_over and attempt.lease.may_open()
 
     return PushRequest(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
+from typing import Final
 from uuid import uuid4
 
 import structlog
 
 from dispatcher import ids, outbox, record
+from dispatcher.claimed import Claimed, ClaimState, Waiting
 from dispatcher.errors import MessageError
-from dispatcher.notes import Notes
-from dispatcher.outbox import Claimed, ClaimState, Waiting
+from dispatcher.feedback import Outcome
+from dispatcher.notes import Notes, with_try
 from dispatcher.push_types import Lane
 from dispatcher.record import Record
 from workers.attempt import Attempt, send_each
@@ -21,6 +25,16 @@ from workers.endings import UNREADABLE, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
 from workers.progress import ProgressWriter
 from workers.retry import Decision, Finish, Park, Release, Retry
+
+#: A notification of which so many workers died is not sent again.
+MAX_CRASHES: Final = 3
+
+_POISONOUS: Final = Finish(outcome=Outcome.DEAD_LETTERED, reason=f"its worker died {MAX_CRASHES} times")
+#: The reason is spelled as in ends.lua.
+_CANCELLED: Final = Finish(outcome=Outcome.CANCELLED, reason="the app cancelled it")
+
+_Decided = tuple[Attempt, Decision]
+_Note = Callable[[Attempt, Decision], None]
 
 log = structlog.get_logger()
 
@@ -36,39 +50,32 @@ async def deliver_batch(batch_id: str, lane: Lane, queue: str, edges: Edges) -> 
         batch = record.decode(claimed.record)
     except MessageError as exc:
         return await _bury_unreadable(batch_id, claim_id, lane=lane, claimed=claimed, reason=str(exc), edges=edges)
-    work = _BatchWork(batch_id=batch_id, claim_id=claim_id, lane=lane, record=batch, lease=lease, edges=edges)
-    return await work.send_all(list(_pending(batch_id, batch, claimed, lease)))
-
-
-def _pending(batch_id: str, batch: Record, claimed: Claimed, lease: Lease) -> Iterator[Attempt]:
-    """Yield the notifications that have not ended and are due."""
-    for index in range(len(batch.device_tokens)):
-        is_done = claimed.done[index : index + 1] == "1"
-        waiting = claimed.waiting.get(index, Waiting())
-        if not is_done and waiting.due <= claimed.now:
-            yield Attempt(
-                record=batch,
-                index=index,
-                apns_id=ids.apns_id_of(batch_id, index),
-                accepted_at=claimed.accepted_at,
-                attempts=waiting.attempts,
-                lease=lease,
-            )
+    work = _BatchWork(
+        batch_id=batch_id, claim_id=claim_id, lane=lane, record=batch, claimed=claimed, lease=lease, edges=edges
+    )
+    work.cancelled.update(claimed.cancelled)
+    return await work.send_all()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _BatchWork:
-    """A claimed batch in this worker's hands."""
+    """A claimed batch in this worker's hands.
+
+    Attributes:
+        cancelled: Indices that must not be sent any more; more may come while others are sent.
+    """
 
     batch_id: str
     claim_id: str
     lane: Lane
     record: Record
+    claimed: Claimed
     lease: Lease
     edges: Edges
+    cancelled: set[int] = field(default_factory=set)
 
-    async def send_all(self, pending: list[Attempt]) -> str:
-        times = LANE_TIMES[self.lane]
+    async def send_all(self) -> str:
+        times, pending = LANE_TIMES[self.lane], list(self._pending())
         decisions: list[Decision] = []
         writer = ProgressWriter(
             self._write,
@@ -78,6 +85,8 @@ class _BatchWork:
         )
 
         def note(attempt: Attempt, decision: Decision) -> None:
+            if attempt.index in self.cancelled and not isinstance(decision, Finish):
+                decision = _CANCELLED
             decisions.append(decision)
             if len(decisions) == len(pending):
                 return writer.rest.append((attempt, decision))  # the last one is written by settling
@@ -85,12 +94,61 @@ class _BatchWork:
 
         try:
             async with writer:
-                await send_each(pending, note, self.edges.sending)
+                await self._send(pending, note)
         finally:
-            await asyncio.shield(self._settle(writer.rest))
+            is_parked = any(isinstance(decision, Park) for decision in decisions)
+            await asyncio.shield(self._settle(writer.rest, is_parked=is_parked))
         return summary_text(decisions)
 
-    async def _write(self, notes: list[tuple[Attempt, Decision]]) -> None:
+    def _pending(self) -> Iterator[Attempt]:
+        """Yield the notifications that have not ended and are due."""
+        for index in range(len(self.record.device_tokens)):
+            is_done = self.claimed.done[index : index + 1] == "1"
+            waiting = self._waiting(index)
+            if not is_done and (waiting.due <= self.claimed.now or index in self.cancelled):
+                yield Attempt(
+                    record=self.record,
+                    index=index,
+                    apns_id=ids.apns_id_of(self.batch_id, index),
+                    accepted_at=self.claimed.accepted_at,
+                    attempts=waiting.attempts,
+                    lease=self.lease,
+                    is_cancelled=partial(self.cancelled.__contains__, index),
+                )
+
+    async def _send(self, pending: list[Attempt], note: _Note) -> None:
+        """Send what may be sent: all at once, or one by one if a worker died of one of them."""
+        sendable = []
+        for attempt in pending:
+            if attempt.index in self.cancelled:
+                note(attempt, _CANCELLED)
+            elif self.claimed.crashes.get(attempt.index, 0) >= MAX_CRASHES:
+                log.error("poison_buried", apns_id=attempt.apns_id, crashes=MAX_CRASHES)
+                note(attempt, _POISONOUS)
+            else:
+                sendable.append(attempt)
+        sendable = await self._with_probe(sendable)
+        if self.claimed.is_suspect:
+            await self._send_with_care(sendable, note)
+        else:
+            await send_each(sendable, note, self.edges.sending)
+
+    async def _send_with_care(self, sendable: list[Attempt], note: _Note) -> None:
+        """Send one by one, each announced, so that it is known whose worker died."""
+        for attempt in sendable:
+            await self._write([], trying=attempt.index)
+            if not self.lease.may_open() or self.edges.sending.has_stopped():
+                break
+            await send_each([attempt], note, self.edges.sending)
+
+    async def _with_probe(self, sendable: list[Attempt]) -> list[Attempt]:
+        """Let the first be sent although its app is paused, if it is time to see whether the trouble is over."""
+        pauses, app = self.edges.sending.pauses, self.record.app
+        if sendable and pauses.is_paused(app, self.lane) and await pauses.take_probe(app, self.lane):
+            return [replace(sendable[0], is_probe=True), *sendable[1:]]
+        return sendable
+
+    async def _write(self, notes: list[_Decided], *, trying: int | None = None) -> None:
         asked_at = self.edges.monotonic()
         call = outbox.progress(
             self.batch_id,
@@ -100,33 +158,62 @@ class _BatchWork:
             lane=self.lane,
             lease_s=LANE_TIMES[self.lane].lease_s,
             size=len(self.record.device_tokens),
+            trying=trying,
         )
-        if await self.edges.state.run(call):
+        progress = await self.edges.state.run(call)
+        self.cancelled.update(progress.cancelled)
+        if progress.is_ours:
             self.lease.renew(asked_at)
         else:
             self.lease.lose()
 
-    async def _settle(self, notes: list[tuple[Attempt, Decision]]) -> None:
-        size = len(self.record.device_tokens)
+    async def _settle(self, notes: list[_Decided], *, is_parked: bool) -> None:
         call = outbox.settle(
-            self.batch_id, self.claim_id, self._notes(notes), app=self.record.app, lane=self.lane, size=size
+            self.batch_id,
+            self.claim_id,
+            self._notes(notes),
+            app=self.record.app,
+            lane=self.lane,
+            size=len(self.record.device_tokens),
+            park_until=self._expires_at() if is_parked else None,
         )
         if not await self.edges.state.run(call):
             log.warning("claim_lost", batch_id=self.batch_id, unwritten=len(notes))
 
-    def _notes(self, decided: list[tuple[Attempt, Decision]]) -> Notes:
+    def _expires_at(self) -> float:
+        """Return when those of its notifications that have not ended expire, all at once; infinity for never."""
+        expires_at = self.record.expires_at(self.claimed.accepted_at)
+        return inf if expires_at is None else expires_at
+
+    def _notes(self, decided: list[_Decided]) -> Notes:
         notes = Notes()
         for attempt, decision in decided:
             match decision:
                 case Finish():
                     notes.ended.append(attempt.index)
-                    leave(notes.ends, self.record, attempt.index, attempt.apns_id, decision)
-                case Retry(delay_s=delay_s, attempts=attempts):
-                    notes.waiting.append((attempt.index, attempts, delay_s))
-                    leave(notes.ends, self.record, attempt.index, attempt.apns_id, decision)
+                    self._leave(notes, attempt, decision)
+                case Retry(delay_s=delay_s, attempts=attempts, reason=reason):
+                    history = with_try(self._waiting(attempt.index).history, self.edges.sending.now(), reason)
+                    notes.waiting.append((attempt.index, attempts, delay_s, history))
+                    self._leave(notes, attempt, decision)
                 case Release() | Park():
                     continue
         return notes
+
+    def _leave(self, notes: Notes, attempt: Attempt, decision: Finish | Retry) -> None:
+        history = self._waiting(attempt.index).history
+        leave(
+            notes.ends,
+            self.record,
+            attempt.index,
+            attempt.apns_id,
+            decision,
+            attempts=attempt.attempts,
+            history=history,
+        )
+
+    def _waiting(self, index: int) -> Waiting:
+        return self.claimed.waiting.get(index, Waiting())
 
 
 async def _bury_unreadable(

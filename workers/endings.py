@@ -13,6 +13,7 @@ from dispatcher.notes import Ends
 from dispatcher.notification import Report
 from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
+from dispatcher.status import encode_end
 from workers.retry import Decision, Finish, Park, Release, Retry
 
 #: Stands for the app of a record that cannot be read.
@@ -21,8 +22,27 @@ UNREADABLE: Final = "unreadable"
 _WORDS: Final[Mapping[Outcome, str]] = {Outcome.DELIVERED: "sent", Outcome.DEAD_LETTERED: "dead-lettered"}
 
 
-def leave(ends: Ends, batch: Record, index: int, apns_id: str, decision: Finish | Retry) -> None:
-    """Add what one notification of a record leaves behind."""
+def leave(
+    ends: Ends,
+    batch: Record,
+    index: int,
+    apns_id: str,
+    decision: Finish | Retry,
+    *,
+    attempts: int = 0,
+    history: str = "",
+) -> None:
+    """Add what one notification of a record leaves behind.
+
+    Args:
+        ends: Where it is added.
+        batch: The record.
+        index: The notification's place there.
+        apns_id: Its id.
+        decision: What became of it.
+        attempts: Attempts used before.
+        history: The tries before.
+    """
     lane = PUSH_TYPES[batch.push_type].lane
     if isinstance(decision, Retry):
         ends.add(redis_keys.counter("retried", batch.app, lane, decision.reason))
@@ -30,9 +50,18 @@ def leave(ends: Ends, batch: Record, index: int, apns_id: str, decision: Finish 
     ends.add(redis_keys.counter(decision.outcome, batch.app, lane, decision.reason))
     if decision.outcome not in QUIET_OUTCOMES or batch.report is Report.EVERYTHING:
         ends.feedback.append(_entry(batch, index, apns_id, decision))
+    if batch.track:
+        ends.tracked[apns_id] = encode_end(
+            outcome=decision.outcome,
+            status=decision.status,
+            reason=decision.reason,
+            attempts=attempts + bool(decision.status),
+            unregistered_at=decision.unregistered_at,
+        )
     if decision.outcome is Outcome.DEAD_LETTERED:
         single = record.encode(replace(batch, device_tokens=(batch.device_tokens[index],)))
-        ends.dead.append([*_entry(batch, index, apns_id, decision), "record", single.decode(errors="replace")])
+        letter = ["history", history, "record", single.decode(errors="replace")]
+        ends.dead.append([*_entry(batch, index, apns_id, decision), *letter])
 
 
 def leave_unreadable(ends: Ends, apns_id: str, stored: bytes, lane: Lane, reason: str) -> None:

@@ -1,12 +1,13 @@
 -- Note answers of a claimed batch and renew its lease.
 -- KEYS claim, leased, feedback, counters, dead, clock
--- ARGV batch id, claim id, lease seconds, size, JSON {ended = {index}, waiting = {{index, attempts, delay}}, ends = {...}}
--- Returns 1, or 0 when the claim is no longer ours and nothing was written.
-if not owns(KEYS[1], ARGV[2]) then return 0 end
-local notes = cjson.decode(ARGV[5])
+-- ARGV batch id, claim id, lease seconds, size, index tried next by itself or '', JSON {ended = {index}, waiting = {{index, attempts, delay, history}}, ends = {...}}
+-- Returns the indices to be cancelled, separated by spaces; nil when the claim is no longer ours and nothing was written.
+if not owns(KEYS[1], ARGV[2]) then return nil end
+local notes = cjson.decode(ARGV[6])
 note_progress(KEYS[1], tonumber(ARGV[4]), notes.ended, notes.waiting)
 write_ends(notes.ends, KEYS[3], KEYS[4], KEYS[5])
 local ends = seconds(now + ARGV[3])
 redis.call('HSET', KEYS[1], 'lease', ends)
 redis.call('ZADD', KEYS[2], ends, ARGV[1])
-return 1
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'trying', ARGV[5]) end
+return redis.call('HGET', KEYS[1], 'cancelled') or ''

@@ -1,12 +1,20 @@
--- Accept one batch.
--- KEYS batch, queued, counters, seen, clock
--- ARGV batch id, record, counter field, count, digest of a caller's own id or '', seconds to remember it
--- Returns 'accepted', 'repeated' or 'conflict'.
-local before = accepted_before(KEYS[4], ARGV[5])
+-- Accept one batch; one that is to be sent later waits until it is due.
+-- KEYS batch, claim, queued, due, counters, seen, clock
+-- ARGV batch id, record, counter field, count, digest or '', seconds to remember it, queue, send at or '', expiration or '', most seconds it may be ahead or ''
+-- Returns 'accepted', 'scheduled', 'repeated', 'conflict', 'expired', 'too_far' or 'too_late'.
+local before = accepted_before(KEYS[6], ARGV[5])
 if before then return before end
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'repeated' end
-if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[6]) end
+local refusal = refused_for_its_time(ARGV[8], ARGV[9], ARGV[10])
+if refusal then return refusal end
+if ARGV[5] ~= '' then remember(KEYS[6], ARGV[5], ARGV[6], ARGV[8]) end
 redis.call('SET', KEYS[1], seconds(now) .. ' ' .. ARGV[2])
-redis.call('ZADD', KEYS[2], seconds(now), ARGV[1])
-redis.call('HINCRBY', KEYS[3], ARGV[3], ARGV[4])
+redis.call('HINCRBY', KEYS[5], ARGV[3], ARGV[4])
+local send_at = tonumber(ARGV[8])
+if send_at and send_at > now then
+  redis.call('HSET', KEYS[2], 'queue', ARGV[7])
+  redis.call('ZADD', KEYS[4], seconds(send_at), ARGV[1])
+  return 'scheduled'
+end
+redis.call('ZADD', KEYS[3], seconds(now), ARGV[1])
 return 'accepted'

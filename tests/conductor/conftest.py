@@ -215,11 +215,12 @@ class Bench:
         return [message.batch_id for message in found]
 
     def where(self, batch_id: str, *, lane: Lane = Lane.ALERT) -> set[str]:
-        """Return in which of the three sets a batch or wake-up is; in none when it is settled."""
+        """Return in which of the sets a batch or wake-up is; in none when it is settled."""
         sets = {
             "queued": redis_keys.queued(SHARD, routing.single_queue(lane)),
             "leased": redis_keys.leased(SHARD, lane),
             "due": redis_keys.due(SHARD, lane),
+            "parked": redis_keys.parked(SHARD, APP, lane),
         }
         return {name for name, key in sets.items() if self.redis.zscore(key, batch_id) is not None}
 

@@ -15,8 +15,8 @@ import pytest
 import redis
 
 from dispatcher import Dispatcher, Notification, NotificationError, ids, outbox, record, redis_keys, routing, slots
+from dispatcher.claimed import ClaimState
 from dispatcher.notes import Notes
-from dispatcher.outbox import ClaimState
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
@@ -223,7 +223,7 @@ def test_what_was_accepted_can_be_claimed(push: Dispatcher, state_url: str) -> N
     server = StateServer(state_url, clock=Clock.SHIFTED, timeout_s=4.0)
     apns_id = push.voip(APP, DEVICE_TOKEN, {"call": "1"}).apns_id
     claimed = server.run(outbox.claim(apns_id, "one", lane=Lane.VOIP, queue="apns.voip", lease_s=7))
-    assert (claimed.state, claimed.claims) == (ClaimState.CLAIMED, 1)
+    assert (claimed.state, claimed.is_suspect) == (ClaimState.CLAIMED, False)
     shard = ids.shard_of(push.background(APP, DEVICE_TOKEN).apns_id)
     assert len(server.run(slots.claim(APP, shard, "one", lease_s=30, most=9)).slots) == 1
     server.close()

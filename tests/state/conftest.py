@@ -10,10 +10,11 @@ from uuid import uuid4
 import pytest
 
 from dispatcher import ids, outbox, record, redis_keys, sweeping
+from dispatcher.claimed import Claimed
 from dispatcher.feedback import Feedback, decode
 from dispatcher.notes import Notes
 from dispatcher.notification import Report
-from dispatcher.outbox import Acceptance, Claimed
+from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
@@ -55,7 +56,7 @@ class StateUnderTest:
     def progress(self, batch_id: str, claim_id: str, notes: Notes, *, size: int) -> bool:
         """Note progress."""
         call = outbox.progress(batch_id, claim_id, notes, app=APP, lane=Lane.ALERT, lease_s=30, size=size)
-        return bool(self.run(call))
+        return bool(self.run(call).is_ours)
 
     def settle(self, batch_id: str, claim_id: str, notes: Notes, *, size: int) -> bool:
         """Settle."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from dispatcher import ids, outbox, redis_keys, sweeping
+from dispatcher.claimed import ClaimState
 from dispatcher.notes import Ends, Notes
-from dispatcher.outbox import Acceptance, ClaimState
+from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Lane
 from dispatcher.routing import BULK_QUEUE
 
@@ -94,12 +95,12 @@ def test_next_owner_gets_what_is_left(state: Any, new_id: NewId) -> None:
     batch_id = new_id()
     state.put(batch_id, count=4)
     state.claim(batch_id, "one")
-    state.progress(batch_id, "one", Notes(ended=[0, 2], waiting=[(3, 2, 5.0)]), size=4)
+    state.progress(batch_id, "one", Notes(ended=[0, 2], waiting=[(3, 2, 5.0, "1 busy; 2 busy")]), size=4)
     state.advance(31)
     state.sweep(ids.shard_of(batch_id))
     again = state.claim(batch_id, "two")
     assert again.done == "1010"
-    assert again.waiting[3].attempts == 2
+    assert (again.waiting[3].attempts, again.waiting[3].history) == (2, "1 busy; 2 busy")
     assert again.waiting[3].due < again.now
 
 
@@ -120,7 +121,7 @@ def test_unfinished_batch_waits_until_its_first_retry(state: Any, new_id: NewId)
     batch_id = new_id()
     state.put(batch_id, count=3, queue=BULK_QUEUE)
     state.claim(batch_id, queue=BULK_QUEUE)
-    assert state.settle(batch_id, "one", Notes(ended=[0], waiting=[(1, 1, 60.0), (2, 1, 20.0)]), size=3)
+    assert state.settle(batch_id, "one", Notes(ended=[0], waiting=[(1, 1, 60.0, ""), (2, 1, 20.0, "")]), size=3)
     shard = ids.shard_of(batch_id)
     assert state.where(batch_id) == {"due"}
     assert state.claim(batch_id, "two", queue=BULK_QUEUE).state is ClaimState.WAITING

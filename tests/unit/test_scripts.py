@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher import ids, outbox, scripts, slots, sweeping
+from dispatcher import ids, lookup, outbox, scripts, slots, sweeping
 from dispatcher.notes import Notes
+from dispatcher.outbox import Times
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
 from dispatcher.state_call import StateCall
@@ -30,6 +31,10 @@ CALLS: list[StateCall[Any]] = [
     sweeping.send_marker(QUEUE, patience_s=1, longest_patience_s=1),
     sweeping.marker_out(QUEUE, "0"),
     outbox.time(),
+    outbox.reserve(BATCH_ID, digest="", window_s=1, times=Times()),
+    lookup.cancel(BATCH_ID, 0),
+    lookup.status(BATCH_ID, 0),
+    lookup.ended(3, BATCH_ID),
     slots.put(3, "d", BATCH_ID, b"", app=APP, digest=""),
     slots.claim(APP, 3, "one", lease_s=1, most=1),
     slots.give_back(APP, 3, "one", []),
