@@ -45,6 +45,8 @@ _COMMANDS: Final = (
     ),
     LazyCommand("dev", "Start a whole fleet here and keep it running.", "dispatcher.cli.dev:dev"),
     LazyCommand("send", "Send one notification.", "dispatcher.cli.send:send"),
+    LazyCommand("status", "Show where a notification is.", "dispatcher.cli.status:status"),
+    LazyCommand("cancel", "Cancel one notification.", "dispatcher.cli.cancel:cancel"),
     LazyCommand("health", "Exit 0 if this host's part works.", "dispatcher.cli.health:health"),
     LazyCommand(
         "simulator",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import click
@@ -27,6 +29,16 @@ def _json_object(_ctx: click.Context, _param: click.Parameter, text: str | None)
     return value
 
 
+def _time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | datetime | None:
+    """Return the time that an option spells."""
+    if text is None:
+        return None
+    for read in (float, datetime.fromisoformat):
+        with suppress(ValueError):
+            return read(text)
+    raise click.BadParameter("neither Unix seconds nor a time in ISO 8601")
+
+
 @click.command(cls=rich_click.RichCommand)
 @click.argument("app")
 @click.argument("device_token", metavar="TOKEN")
@@ -41,8 +53,11 @@ def _json_object(_ctx: click.Context, _param: click.Parameter, text: str | None)
 @click.option("--priority", type=int, help="10, 5 or 1; each push type has its own rule.")
 @click.option("--expiration", type=int, help="Unix seconds until which Apple stores it; 0 for not at all.")
 @click.option("--expires-in", type=float, metavar="SECONDS", help="How long to try.")
+@click.option("--send-at", metavar="TIME", callback=_time, help="Not before: Unix seconds, or ISO 8601 with a zone.")
 @click.option("--collapse-id", help="Replaces a shown notification with the same id.")
 @click.option("--apns-id", help="An id of your own; the same one is accepted once within a day.")
+@click.option("--idempotency-key", metavar="TEXT", help="The same content with the same one is accepted once.")
+@click.option("--track", is_flag=True, help="Keep how it ended, for the command status.")
 def send(  # noqa: PLR0913  a parameter for each option
     *,
     app: str,
@@ -58,8 +73,11 @@ def send(  # noqa: PLR0913  a parameter for each option
     priority: int | None,
     expiration: int | None,
     expires_in: float | None,
+    send_at: float | datetime | None,
     collapse_id: str | None,
     apns_id: str | None,
+    idempotency_key: str | None,
+    track: bool,
 ) -> None:
     """Send one notification.
 
@@ -73,8 +91,11 @@ def send(  # noqa: PLR0913  a parameter for each option
         priority=priority,
         expiration=expiration,
         expires_in=expires_in,
+        send_at=send_at,
         collapse_id=collapse_id,
         apns_id=apns_id,
+        idempotency_key=idempotency_key,
+        track=track,
     )
     with Dispatcher.from_env() as push:
         if background is not None:

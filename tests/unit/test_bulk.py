@@ -22,10 +22,10 @@ def test_batches_add_up() -> None:
     tally = Tally(Lane.BACKGROUND)
     batches = tuple(BatchReceipt(batch_id=f"id-{count}", count=count, queued=count < 3) for count in (1, 2, 3))
     for replaced, batch in enumerate(batches):
-        tally.add(batch, replaced=replaced)
+        tally.add(batch, replaced=replaced, repeated=1)
     receipt = tally.receipt()
     assert (receipt.lane, receipt.batches) == (Lane.BACKGROUND, batches)
-    assert (receipt.accepted, receipt.replaced) == (6, 3)
+    assert (receipt.accepted, receipt.replaced, receipt.repeated) == (6, 3, 3)
 
 
 def test_valid_device_tokens_pass_in_lower_case() -> None:

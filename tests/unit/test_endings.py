@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dispatcher import record
@@ -10,6 +12,7 @@ from dispatcher.notes import Ends
 from dispatcher.notification import Report
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
+from dispatcher.status import decode_end
 from workers.endings import leave, leave_unreadable, summary_text
 from workers.retry import Decision, Finish, Release, Retry
 
@@ -45,6 +48,32 @@ def test_every_end_is_counted_and_told_as_asked(outcome: Outcome, report: Report
     is_told = outcome not in QUIET_OUTCOMES or report is Report.EVERYTHING
     assert len(ends.feedback) == is_told
     assert len(ends.dead) == (outcome is Outcome.DEAD_LETTERED)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_how_a_tracked_one_ended_is_kept(outcome: Outcome) -> None:
+    """The end of a tracked notification is kept under its apns id, with every attempt that Apple answered."""
+    finish, ends = Finish(outcome=outcome, status=410, reason="Unregistered", unregistered_at=17), Ends()
+    leave(ends, replace(make_batch(), track=True), 1, "the-apns-id", finish, attempts=2)
+    ended = decode_end("the-apns-id", f"5.5 {ends.tracked['the-apns-id']}")
+    assert (ended.outcome, ended.status, ended.reason, ended.attempts) == (outcome, 410, "Unregistered", 3)
+    assert (ended.unregistered_at, ended.ended_at) == (17, 5.5)
+
+
+def test_nothing_else_is_kept() -> None:
+    """A notification that is not tracked, or is tried again, keeps nothing."""
+    again, ends = Retry(delay_s=1, attempts=1, reason="busy"), Ends()
+    leave(ends, replace(make_batch(), track=True), 1, "the-apns-id", again)
+    leave(ends, make_batch(), 1, "the-apns-id", Finish(outcome=Outcome.DELIVERED))
+    assert ends.tracked == {}
+
+
+def test_a_dead_letter_tells_its_tries() -> None:
+    """A dead letter holds the tries before the last."""
+    ends = Ends()
+    leave(ends, make_batch(), 1, "id", Finish(outcome=Outcome.DEAD_LETTERED, reason="x"), history="17 busy; 18 busy")
+    (letter,) = ends.dead
+    assert dict(zip(letter[::2], letter[1::2], strict=True))["history"] == "17 busy; 18 busy"
 
 
 def test_feedback_reads_back() -> None:

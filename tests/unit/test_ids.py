@@ -40,6 +40,38 @@ def test_random_bits_survive(entropy: bytes) -> None:
     assert ids.new_batch_id(3, entropy) != ids.new_batch_id(3, other)
 
 
+places = st.lists(st.integers(0, 10**6), max_size=2)
+
+
+@given(st.text(max_size=255), places, st.none() | shards)
+def test_a_key_fixes_its_batch_id(idempotency_key: str, place: list[int], shard: int | None) -> None:
+    """The same key, app and place give the same id each time, of ours, in the shard that is asked for."""
+    batch_id = ids.batch_id_of_key("com.example.app", idempotency_key, *place, shard=shard)
+    assert batch_id == ids.batch_id_of_key("com.example.app", idempotency_key, *place, shard=shard)
+    assert UUID(batch_id).version == 8
+    assert shard in {None, ids.shard_of(batch_id)}
+
+
+def test_keys_apps_and_places_do_not_meet() -> None:
+    """Nothing that tells calls apart can be mistaken for another part of it."""
+    words = [
+        ("com.example.app", "1", (2,)),
+        ("com.example.app", "12", ()),
+        ("com.example.app", "2", (1,)),
+        ("com.example.app", "\n1", (2,)),
+        ("com.example.app1", "1", (2,)),
+        ("com.example.app", "1", (2, 2)),
+        ("com.example.app", "1", (22,)),
+    ]
+    assert len({ids.batch_id_of_key(app, key, *place) for app, key, place in words}) == len(words)
+
+
+def test_keys_are_spread_over_the_shards() -> None:
+    """Keys that differ by a number go to all shards."""
+    found = {ids.shard_of(ids.batch_id_of_key("com.example.app", f"order-{each}", 0)) for each in range(200)}
+    assert found == set(range(ids.SHARDS))
+
+
 def test_own_id_is_a_batch_of_one() -> None:
     """A caller's own apns id, of whatever version, is found under itself only."""
     own_id = str(uuid4())

@@ -22,7 +22,10 @@ records = st.builds(
     priority=st.sampled_from([1, 5, 10]),
     expiration=st.none() | st.integers(0, 10**11),
     expires_in=st.none() | st.floats(0.1, 1e6),
+    send_at=st.none() | st.floats(0, 1e11),
     collapse_id=st.none() | st.text(max_size=64),
+    version=st.none() | st.integers(0, 2**53),
+    track=st.booleans(),
     report=st.sampled_from(Report),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from dispatcher.errors import NotificationError
 from dispatcher.notification import Notification, Report
 from dispatcher.push_types import PUSH_TYPES, Environment
 from dispatcher.record import Record
-from dispatcher.validation import checked_apns_id, checked_device_token, make_record
+from dispatcher.validation import checked_apns_id, checked_device_token, checked_idempotency_key, make_record
 
 NOW = 1_795_000_000.0
 DEVICE_TOKEN = "ab" * 32
@@ -97,6 +98,25 @@ def test_there_are_eleven_push_types() -> None:
         ("alert", {"expiration": -1}, "expiration"),
         ("alert", {"expiration": 1.5}, "expiration"),
         ("alert", {"expiration": True}, "expiration"),
+        ("alert", {"expiration": int(NOW), "send_at": NOW}, "expiration"),
+        ("alert", {"send_at": NOW * 1000}, "send_at"),
+        ("alert", {"send_at": -1}, "send_at"),
+        ("alert", {"send_at": float("nan")}, "send_at"),
+        ("alert", {"send_at": float("inf")}, "send_at"),
+        ("alert", {"send_at": True}, "send_at"),
+        ("alert", {"send_at": "2027-01-01T00:00:00Z"}, "send_at"),
+        ("alert", {"send_at": datetime(2027, 1, 1)}, "send_at"),  # noqa: DTZ001  what is refused
+        ("alert", {"hold_for": 5.0}, "hold_for"),
+        ("alert", {"version": 7}, "version"),
+        ("background", {"hold_for": -1.0}, "hold_for"),
+        ("background", {"hold_for": float("nan")}, "hold_for"),
+        ("background", {"hold_for": 25 * 3600}, "hold_for"),
+        ("background", {"hold_for": None}, "hold_for"),
+        ("background", {"version": 1.5}, "version"),
+        ("background", {"version": True}, "version"),
+        ("background", {"version": -1}, "version"),
+        ("background", {"version": 2**53 + 1}, "version"),
+        ("widgets", {"version": 1}, "version"),
         ("alert", {"expires_in": 0}, "expires_in"),
         ("alert", {"expires_in": float("nan")}, "expires_in"),
         ("alert", {"expires_in": "30"}, "expires_in"),
@@ -209,9 +229,63 @@ def test_the_bytes_say_what_was_asked(custom: dict[str, Any]) -> None:
     assert len(accepted.payload) <= 4096
 
 
+@pytest.mark.parametrize(
+    "idempotency_key", ["", "k" * 256, 7, b"order-7", "\ud800"], ids=["empty", "long", "number", "bytes", "surrogate"]
+)
+def test_bad_idempotency_keys_are_refused(idempotency_key: Any) -> None:
+    """An idempotency key is text of 1 to 255 characters."""
+    with pytest.raises(NotificationError) as caught:
+        checked_idempotency_key(keyed(idempotency_key))
+    assert caught.value.field == "idempotency_key"
+
+
+def test_idempotency_keys_may_hold_any_text() -> None:
+    """What is text, and no longer than the limit, is a key as it is; but not beside an apns id."""
+    for key in ("k", "ä" * 255, "order 7\nfor\u2028Ann"):
+        assert checked_idempotency_key(keyed(key)) == key
+    with pytest.raises(NotificationError) as caught:
+        checked_idempotency_key(keyed("k", apns_id=str(uuid4())))
+    assert caught.value.field == "idempotency_key"
+
+
+def keyed(idempotency_key: Any, **changes: Any) -> Notification:
+    """Return a notification with an idempotency key."""
+    fields: dict[str, Any] = {"app": "com.example.app", "push_type": "alert", "device_token": "ab", **changes}
+    return Notification(payload={"aps": {"alert": "hi"}}, idempotency_key=idempotency_key, **fields)
+
+
+def test_a_moment_may_be_said_in_two_ways() -> None:
+    """Unix seconds and a datetime of any time zone are the same moment in the record."""
+    moment = datetime(2026, 12, 24, 18, 30, tzinfo=UTC)
+    ways = [moment.timestamp(), int(moment.timestamp()), moment, moment.astimezone(timezone(timedelta(hours=5.5)))]
+    assert {make(send_at=way).send_at for way in ways} == {moment.timestamp()}
+
+
+def test_time_is_counted_from_when_it_is_sent() -> None:
+    """A notification that is sent later expires later, and its expiration must leave time to send it."""
+    accepted = make(send_at=NOW + 3600, expires_in=60, expiration=int(NOW) + 7200)
+    assert accepted.expires_at(NOW) == NOW + 3660
+    assert accepted.expires_at(NOW + 5000) == NOW + 5060
+    assert make(send_at=NOW + 3600, expires_in=60, expiration=int(NOW) + 3601).expires_at(NOW) == NOW + 3601
+
+
+def test_no_clock_but_the_state_servers_judges_an_expiration() -> None:
+    """A time in the past, or for a call far ahead, is left to the state server: a host's clock may be wrong."""
+    assert make(expiration=1).expiration == 1
+    assert make("voip", expiration=10**11).expiration == 10**11
+
+
+def test_options_of_slots_reach_the_record() -> None:
+    """What collapses may have a version, and may be held."""
+    assert make("background", version=2**53, hold_for=90, track=True).version == 2**53
+    assert make("widgets", collapse=True, version=0, hold_for=1.5).version == 0
+
+
 def test_options_reach_the_record() -> None:
     """Every option the caller gives is in the record."""
     accepted = make(
+        send_at=NOW + 5,
+        track=True,
         priority=5,
         expiration=int(NOW) + 60,
         expires_in=20,
@@ -229,8 +303,10 @@ def test_options_reach_the_record() -> None:
         priority=5,
         expiration=int(NOW) + 60,
         expires_in=20.0,
+        send_at=NOW + 5,
         collapse_id="order-7",
         report=Report.EVERYTHING,
+        track=True,
     )
 
 
