@@ -43,9 +43,22 @@ class StateUnderTest:
 
     def put(self, batch_id: str, *, count: int = 1, queue: str = QUEUE, digest: str = "", **changes: Any) -> Acceptance:
         """Accept a batch of alerts."""
-        stored = record.encode(make_record(count=count, **changes))
-        call = outbox.put(batch_id, stored, app=APP, lane=Lane.ALERT, queue=queue, count=count, digest=digest)
+        batch = make_record(count=count, **changes)
+        call = outbox.put(
+            batch_id,
+            record.encode(batch),
+            app=APP,
+            lane=Lane.ALERT,
+            queue=queue,
+            count=count,
+            digest=digest,
+            times=outbox.times_of(batch),
+        )
         return Acceptance(self.run(call))
+
+    def now(self) -> float:
+        """Return the state server's time."""
+        return float(self.run(outbox.time()))
 
     def claim(self, batch_id: str, claim_id: str = "one", *, lease_s: float = 30, queue: str = QUEUE) -> Claimed:
         """Claim a batch of alerts."""
@@ -58,21 +71,23 @@ class StateUnderTest:
         call = outbox.progress(batch_id, claim_id, notes, app=APP, lane=Lane.ALERT, lease_s=30, size=size)
         return bool(self.run(call).is_ours)
 
-    def settle(self, batch_id: str, claim_id: str, notes: Notes, *, size: int) -> bool:
+    def settle(self, batch_id: str, claim_id: str, notes: Notes, *, size: int, park_until: float | None = None) -> bool:
         """Settle."""
-        return bool(self.run(outbox.settle(batch_id, claim_id, notes, app=APP, lane=Lane.ALERT, size=size)))
+        call = outbox.settle(batch_id, claim_id, notes, app=APP, lane=Lane.ALERT, size=size, park_until=park_until)
+        return bool(self.run(call))
 
     def sweep(self, shard: int) -> list[str]:
         """Sweep a shard; returns the ids to be published."""
         return [message.batch_id for message in self.run(sweeping.sweep(shard, Lane.ALERT)).messages]
 
     def where(self, batch_id: str) -> set[str]:
-        """Return in which of the three sets a batch is."""
+        """Return in which of the sets a batch is."""
         shard = ids.shard_of(batch_id)
         sets = {
             "queued": redis_keys.queued(shard, QUEUE),
             "leased": redis_keys.leased(shard, Lane.ALERT),
             "due": redis_keys.due(shard, Lane.ALERT),
+            "parked": redis_keys.parked(shard, APP, Lane.ALERT),
         }
         return {name for name, key in sets.items() if self.client.zscore(key, batch_id) is not None}
 
@@ -98,7 +113,9 @@ class StateUnderTest:
         return {key for key in left if not any(word in key for word in ("counters", "feedback", "clock", "seen:"))}
 
 
-def make_record(*, count: int = 1, report: Report = Report.FAILURES, push_type: str = "alert") -> Record:
+def make_record(
+    *, count: int = 1, report: Report = Report.FAILURES, push_type: str = "alert", **changes: Any
+) -> Record:
     """Return a record of alerts."""
     return Record(
         app=APP,
@@ -108,6 +125,7 @@ def make_record(*, count: int = 1, report: Report = Report.FAILURES, push_type: 
         payload=b'{"aps":{"alert":"hi"}}',
         priority=10,
         report=report,
+        **changes,
     )
 
 
