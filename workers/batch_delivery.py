@@ -11,6 +11,7 @@ from typing import Final
 from uuid import uuid4
 
 import structlog
+from redis.exceptions import RedisError
 
 from dispatcher import ids, outbox, record
 from dispatcher.claimed import Claimed, ClaimState, Waiting
@@ -77,7 +78,7 @@ class _BatchWork:
     async def send_all(self) -> str:
         times, pending = LANE_TIMES[self.lane], list(self._pending())
         decisions: list[Decision] = []
-        writer = ProgressWriter(
+        writer: ProgressWriter[_Decided] = ProgressWriter(
             self._write,
             every_s=times.progress_s,
             every_notes=times.progress_answers,
@@ -94,7 +95,7 @@ class _BatchWork:
 
         try:
             async with writer:
-                await self._send(pending, note)
+                await self._send(pending, note, writer)
         finally:
             is_parked = any(isinstance(decision, Park) for decision in decisions)
             await asyncio.shield(self._settle(writer.rest, is_parked=is_parked))
@@ -116,7 +117,7 @@ class _BatchWork:
                     is_cancelled=partial(self.cancelled.__contains__, index),
                 )
 
-    async def _send(self, pending: list[Attempt], note: _Note) -> None:
+    async def _send(self, pending: list[Attempt], note: _Note, writer: ProgressWriter[_Decided]) -> None:
         """Send what may be sent: all at once, or one by one if a worker died of one of them."""
         sendable = []
         for attempt in pending:
@@ -129,14 +130,19 @@ class _BatchWork:
                 sendable.append(attempt)
         sendable = await self._with_probe(sendable)
         if self.claimed.is_suspect:
-            await self._send_with_care(sendable, note)
+            await self._send_with_care(sendable, note, writer)
         else:
             await send_each(sendable, note, self.edges.sending)
 
-    async def _send_with_care(self, sendable: list[Attempt], note: _Note) -> None:
-        """Send one by one, each announced, so that it is known whose worker died."""
+    async def _send_with_care(self, sendable: list[Attempt], note: _Note, writer: ProgressWriter[_Decided]) -> None:
+        """Send one by one, each announced together with what is known of those before, so that a death is its own."""
         for attempt in sendable:
-            await self._write([], trying=attempt.index)
+            notes = writer.take()
+            try:
+                await self._write(notes, trying=attempt.index)
+            except RedisError:
+                writer.put_back(notes)
+                raise
             if not self.lease.may_open() or self.edges.sending.has_stopped():
                 break
             await send_each([attempt], note, self.edges.sending)

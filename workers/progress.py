@@ -53,6 +53,15 @@ class ProgressWriter(Generic[NoteT]):
         if len(self._notes) >= self._every_notes:
             self._many.set()
 
+    def take(self) -> list[NoteT]:
+        """Return what has not been written, for somebody else to write."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def put_back(self, notes: list[NoteT]) -> None:
+        """Take back what somebody else could not write."""
+        self._notes = notes + self._notes
+
     @property
     def rest(self) -> list[NoteT]:
         """What has not been written."""
@@ -78,14 +87,14 @@ class ProgressWriter(Generic[NoteT]):
                 await self._flush()
 
     async def _flush(self) -> None:
-        notes, self._notes = self._notes, []
+        notes = self.take()
         self._first.clear()
         self._many.clear()
         try:
             await self._write(notes)
         except RedisError as exc:
             log.warning("progress_not_written", error=type(exc).__name__, notes=len(notes))
-            self._notes = notes + self._notes
+            self.put_back(notes)
             await asyncio.sleep(self._every_s)
             self._first.set()
 

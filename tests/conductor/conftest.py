@@ -149,6 +149,7 @@ class Worker:
             pauses=NothingPaused(),
         )
         self.edges = Edges(state=self.state, sending=sending, monotonic=bench.monotonic)
+        self._started = bench.started
 
     async def deliver(self, batch_id: str, *, lane: Lane = Lane.ALERT, queue: str | None = None) -> str:
         """Do what a message says, within the tests' patience."""
@@ -158,7 +159,9 @@ class Worker:
     def start(self, batch_id: str, *, lane: Lane = Lane.ALERT) -> asyncio.Task[str]:
         """Begin to do what a message says."""
         queue = routing.single_queue(lane)
-        return asyncio.create_task(deliver(batch_id, lane=lane, queue=queue, edges=self.edges))
+        delivering = asyncio.create_task(deliver(batch_id, lane=lane, queue=queue, edges=self.edges))
+        self._started.append(delivering)
+        return delivering
 
 
 class Bench:
@@ -169,6 +172,7 @@ class Bench:
         redis: The same, for looking.
         monotonic: Every worker's monotonic clock.
         clock: Every worker's idea of the state server's clock.
+        started: Every delivery a worker has begun: one whose worker was killed hangs for ever, and is held here.
     """
 
     def __init__(self, state_url: str, client: redis.Redis) -> None:
@@ -176,6 +180,7 @@ class Bench:
         self.redis: Any = client  # replies are bytes, which annotations leave open
         self.monotonic = MovableClock()
         self.clock = StateClock(self.state, Clock.SHIFTED, self.monotonic)
+        self.started: list[asyncio.Task[str]] = []
 
     async def worker(self) -> Worker:
         """Start a worker."""
