@@ -6,7 +6,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +53,9 @@ def test_help_lists_every_command_but_the_hidden_one(run: Run) -> None:
     """`--help` names what there is, without the clock for tests."""
     shown = run("--help")
     assert shown.returncode == 0
-    assert all(f" {name} " in shown.stdout for name in ("demo", "dev", "health", "send", "simulator"))
+    assert all(
+        f" {name} " in shown.stdout for name in ("cancel", "demo", "dev", "health", "send", "simulator", "status")
+    )
     assert "clock" not in shown.stdout
 
 
@@ -135,6 +139,48 @@ def test_send_tells_what_is_special(run: Run) -> None:
     own_id = ["--apns-id", "123e4567-e89b-42d3-a456-426614174000"]
     run("send", APP, DEVICE_TOKEN, "--alert", "hi", *own_id)
     assert "nothing was added" in run("send", APP, DEVICE_TOKEN, "--alert", "hi", *own_id).stdout
+
+
+def test_one_notification_is_followed_and_cancelled(run: Run) -> None:
+    """What was sent for later can be looked at and cancelled under its id; then it says how it ended."""
+    sent = run("send", APP, DEVICE_TOKEN, "--alert", "hi", "--send-at", str(time.time() + 3600), "--track")
+    assert sent.returncode == 0, sent.stderr
+    apns_id = sent.stdout.split()[1]
+    shown = run("status", apns_id)
+    assert (shown.returncode, shown.stdout.splitlines()[0].split()) == (0, ["state", "scheduled"])
+    assert run("cancel", apns_id).stdout == "cancelled\n"
+    ended = run("status", apns_id).stdout
+    assert all(word in ended for word in ("state     ended", "outcome   cancelled", "the app cancelled it"))
+    again = run("cancel", apns_id)
+    assert (again.returncode, again.stderr) == (1, "too late, it has ended\n")
+
+
+@pytest.mark.parametrize("command", ["status", "cancel"])
+@pytest.mark.parametrize(
+    ("apns_id", "message"),
+    [("no-id", "apns_id: must be"), ("123e4567-e89b-42d3-a456-426614174000", "nothing is known")],
+)
+def test_what_is_unknown_is_exit_code_1(run: Run, command: str, apns_id: str, message: str) -> None:
+    """An id of nothing, or no id, is one line and exit code 1."""
+    shown = run(command, apns_id)
+    assert (shown.returncode, message in shown.stderr, shown.stderr.count("\n")) == (1, True, 1)
+
+
+def test_send_reads_a_time_in_words(run: Run) -> None:
+    """A time with its zone is read; one that is none is a wrong command line, one without a zone breaks a rule."""
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    send = ("send", APP, DEVICE_TOKEN, "--alert", "hi", "--send-at")
+    assert run(*send, soon).returncode == 0
+    naive, none = run(*send, "2027-01-01T00:00:00"), run(*send, "soon")
+    assert (naive.returncode, "time zone" in naive.stderr) == (1, True)
+    assert (none.returncode, "ISO 8601" in words(none.stderr)) == (2, True)
+
+
+def test_send_with_a_key_is_accepted_once(run: Run) -> None:
+    """The same command with the same key again adds nothing."""
+    send = ("send", APP, DEVICE_TOKEN, "--alert", "hi", "--idempotency-key", "order-7")
+    assert "nothing was added" not in run(*send).stdout
+    assert "nothing was added" in run(*send).stdout
 
 
 def test_send_without_broker_is_accepted(run: Run, state_url: str) -> None:
