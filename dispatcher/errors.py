@@ -58,8 +58,8 @@ class ConflictError(NotificationError):
 class EnqueueError(DispatcherError):
     """The state server did not confirm that it took the notification.
 
-    Sending the same notification again with its id of `apns_ids` as `apns_id` is accepted once, whatever happened to
-    the first call.
+    Sending the same notification again with its id of `apns_ids` as `apns_id`, or with the idempotency key of the
+    first call, is accepted once, whatever happened to that.
 
     Attributes:
         certainly_not_accepted: True when nothing was stored; False when it may have been.
