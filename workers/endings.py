@@ -16,7 +16,7 @@ from dispatcher.record import Record
 from workers.retry import Decision, Finish, Park, Release, Retry
 
 #: Stands for the app of a record that cannot be read.
-UNREADABLE: Final = "unreadable"
+UNREADABLE: Final = redis_keys.UNREADABLE
 
 _WORDS: Final[Mapping[Outcome, str]] = {Outcome.DELIVERED: "sent", Outcome.DEAD_LETTERED: "dead-lettered"}
 
