@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, TypeVar
 
@@ -12,7 +13,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from dispatcher import redis_keys, scripts
-from dispatcher.errors import EnqueueError
+from dispatcher.errors import EnqueueError, StateServerError
 from dispatcher.scripts import Clock
 from dispatcher.state_call import StateCall
 
@@ -118,6 +119,19 @@ class AsyncStateServer:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+
+@contextmanager
+def state_server_errors() -> Iterator[None]:
+    """Turn whatever redis-py raises for a question into our error.
+
+    Raises:
+        StateServerError: In place of a `RedisError`.
+    """
+    try:
+        yield
+    except redis.RedisError as exc:
+        raise StateServerError(f"the state server does not answer ({type(exc).__name__})") from exc
 
 
 def _script_source(client: redis.Redis | redis.asyncio.Redis, clock: Clock) -> Callable[[str], Any]:
