@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import redis
 import redis.asyncio
 from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.client import Pipeline
 from redis.retry import Retry
 
 from dispatcher import redis_keys, scripts
@@ -65,6 +66,10 @@ class StateServer:
         if errors:
             raise _enqueue_error(errors[0], apns_ids, is_partly_done=len(errors) < len(replies)) from errors[0]
         return [call.read(reply) for call, reply in zip(calls, replies, strict=True)]
+
+    def enlist(self, call: StateCall[Any], transaction: Pipeline) -> None:
+        """Add a call to a transaction of the caller's own; its reply is read by `call.read`."""
+        self._script(call.script)(keys=_keys(call), args=call.args, client=transaction)
 
     @property
     def client(self) -> redis.Redis:

@@ -120,7 +120,14 @@ class _BatchWork:
             match decision:
                 case Finish():
                     notes.ended.append(attempt.index)
-                    leave(notes.ends, self.record, attempt.index, attempt.apns_id, decision)
+                    leave(
+                        notes.ends,
+                        self.record,
+                        attempt.index,
+                        attempt.apns_id,
+                        decision,
+                        accepted_at=attempt.accepted_at,
+                    )
                 case Retry(delay_s=delay_s, attempts=attempts):
                     notes.waiting.append((attempt.index, attempts, delay_s))
                     leave(notes.ends, self.record, attempt.index, attempt.apns_id, decision)

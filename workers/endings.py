@@ -21,8 +21,29 @@ UNREADABLE: Final = redis_keys.UNREADABLE
 _WORDS: Final[Mapping[Outcome, str]] = {Outcome.DELIVERED: "sent", Outcome.DEAD_LETTERED: "dead-lettered"}
 
 
-def leave(ends: Ends, batch: Record, index: int, apns_id: str, decision: Finish | Retry) -> None:
-    """Add what one notification of a record leaves behind."""
+def leave(
+    ends: Ends,
+    batch: Record,
+    index: int,
+    apns_id: str,
+    decision: Finish | Retry,
+    *,
+    history: str = "",
+    accepted_at: float = 0.0,
+    in_slot: bool = False,
+) -> None:
+    """Add what one notification of a record leaves behind.
+
+    Args:
+        ends: Where.
+        batch: The record.
+        index: The notification's place in it.
+        apns_id: Its id.
+        decision: What becomes of it.
+        history: "<Unix seconds> <reason>" of its last tries, joined with "; ".
+        accepted_at: When it was accepted, Unix seconds.
+        in_slot: It waited in its device's slot.
+    """
     lane = PUSH_TYPES[batch.push_type].lane
     if isinstance(decision, Retry):
         ends.add(redis_keys.counter("retried", batch.app, lane, decision.reason))
@@ -32,7 +53,13 @@ def leave(ends: Ends, batch: Record, index: int, apns_id: str, decision: Finish 
         ends.feedback.append(_entry(batch, index, apns_id, decision))
     if decision.outcome is Outcome.DEAD_LETTERED:
         single = record.encode(replace(batch, device_tokens=(batch.device_tokens[index],)))
-        ends.dead.append([*_entry(batch, index, apns_id, decision), "record", single.decode(errors="replace")])
+        ends.dead.append([
+            *_entry(batch, index, apns_id, decision),
+            "accepted_at", f"{accepted_at:.6f}",
+            "in_slot", int(in_slot),
+            "history", history,
+            "record", single.decode(errors="replace"),
+        ])  # fmt: skip
 
 
 def leave_unreadable(ends: Ends, apns_id: str, stored: bytes, lane: Lane, reason: str) -> None:

@@ -45,6 +45,7 @@ _COMMANDS: Final = (
     ),
     LazyCommand("dev", "Start a whole fleet here and keep it running.", "dispatcher.cli.dev:dev"),
     LazyCommand("send", "Send one notification.", "dispatcher.cli.send:send"),
+    LazyCommand("dead", "Look through what could not be sent, send it again, or drop it.", "dispatcher.cli.dead:dead"),
     LazyCommand("health", "Exit 0 if this host's part works.", "dispatcher.cli.health:health"),
     LazyCommand(
         "simulator",

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dispatcher.dead_letter import shortened
 from dispatcher.feedback import Feedback, Outcome
 from dispatcher.push_types import Lane
 
 ACCEPTED: Final = 200
-_SHOWN_DIGITS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,4 +210,4 @@ def _last_reason(entry: _Entry) -> str:
 
 
 def _name(sent: Sent) -> str:
-    return f"{sent.lane} {sent.apns_id} to {sent.device_token[:_SHOWN_DIGITS]}...{sent.device_token[-_SHOWN_DIGITS:]}"
+    return f"{sent.lane} {sent.apns_id} to {shortened(sent.device_token)}"
