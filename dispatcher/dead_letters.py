@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from dispatcher import dead_letter, ids, outbox, record, redis_keys
 from dispatcher.dead_letter import DeadLetter, Wanted
-from dispatcher.errors import MessageError
+from dispatcher.errors import EnqueueError, MessageError, StateServerError
 from dispatcher.messages import Publisher, make_celery
 from dispatcher.replay import Replay, Return, hindrance_of, take, way_back
 from dispatcher.settings import Settings
@@ -33,9 +33,12 @@ class DeadLetters:
         """Return the state server's time, in Unix seconds.
 
         Raises:
-            EnqueueError: It does not answer; nothing was changed.
+            StateServerError: It does not answer.
         """
-        return self._state.run(outbox.time())
+        try:
+            return self._state.run(outbox.time())
+        except EnqueueError as exc:
+            raise StateServerError("the state server does not answer") from exc
 
     def find(self, wanted: Wanted) -> Iterator[DeadLetter]:
         """Yield the wanted ones, oldest first.

@@ -64,8 +64,10 @@ def test_order_is_that_of_time() -> None:
     assert [letter.stream_id for letter in sorted(letters, key=lambda letter: letter.order)] == stream_ids
 
 
-@pytest.mark.parametrize(("push_type", "in_slot", "is_in_slot"), [("alert", False, False), ("background", False, True),
-                                                                  ("widgets", False, False), ("widgets", True, True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("push_type", "in_slot", "is_in_slot"),
+    [("alert", False, False), ("background", False, True), ("widgets", False, False), ("widgets", True, True)],
+)
 def test_what_a_worker_leaves_reads_back(push_type: str, *, in_slot: bool, is_in_slot: bool) -> None:
     """A dead letter tells how it ended, when it was accepted, its tries and whether only the newest counted."""
     ends = Ends()
