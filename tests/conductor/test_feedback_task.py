@@ -111,6 +111,22 @@ async def test_only_apps_with_a_task_and_feedback_are_called(bench: Bench) -> No
     assert publisher.calls[1:] == [CALL]
 
 
+async def test_an_app_passes_over_what_is_for_others(bench: Bench) -> None:
+    """However much another app has to hear, an app's group gets past it without its task reading anything."""
+    pump, publisher = make_pump(bench)
+    for _ in range(250):
+        add_record(bench.redis, 5, OTHER)
+    for _ in range(3):
+        await pump.pump()
+    bench.redis.delete(redis_keys.feedback_call(APP))
+    publisher.calls.clear()
+    await pump.pump()
+    assert publisher.calls == []
+    (group,) = bench.redis.xinfo_groups(redis_keys.feedback(5))
+    ((newest, _),) = bench.redis.xrevrange(redis_keys.feedback(5), count=1)
+    assert (group["name"], group["last-delivered-id"]) == (GROUP.encode(), newest)
+
+
 async def test_a_call_holds_no_device_token(bench: Bench, state_url: str) -> None:
     """On the broker a call is an ordinary message in the app's own queue with its bundle id, and nothing else."""
     pump, _ = make_pump(bench)
