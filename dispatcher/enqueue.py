@@ -6,7 +6,7 @@ does not take the message the notification is accepted all the same, and a worke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, islice
 from typing import Any, Self, Unpack
@@ -17,6 +17,7 @@ from dispatcher.bulk import Tally
 from dispatcher.cancellation import Cancellation
 from dispatcher.errors import EnqueueError, NotificationError
 from dispatcher.feedback_reader import FeedbackReader
+from dispatcher.feedback_task import TakeRecords, make_handler
 from dispatcher.idempotency import Identity
 from dispatcher.inquiries import Inquiries
 from dispatcher.messages import Publisher, make_celery
@@ -162,14 +163,28 @@ class Dispatcher:
         """
         return Inquiries(state=self._state).status(apns_id)
 
-    def feedback(self, group: str, *, consumer: str = "reader") -> FeedbackReader:
+    def feedback(self, group: str, *, consumer: str = "reader", app: str | None = None) -> FeedbackReader:
         """Read how notifications ended, for a named group of readers that share the work.
 
         Args:
             group: Each group sees every record once.
             consumer: This reader's name in the group; unacknowledged records come back to it.
+            app: Read this app's records only; the group passes over the others for good.
         """
-        return FeedbackReader(self._state.client, group, consumer)
+        return FeedbackReader(self._state.client, group, consumer, app=app)
+
+    def feedback_handler(self, take: TakeRecords) -> Callable[[str], int]:
+        """Make a function that takes up to 100 records the body of a Celery task, the app's `feedback_task`.
+
+            @celery_app.task(name="shop.tasks.on_push_feedback")
+            @push.feedback_handler
+            def on_push_feedback(records: list[Feedback]) -> None: ...
+
+        Workers call the task while there is feedback for the app. Records are acknowledged when the function has
+        returned; if it raises, Celery gets the error and they come again after a minute, as they do when it takes
+        longer than that. A record may come twice, never not at all.
+        """
+        return make_handler(self._state.client, take)
 
     def close(self) -> None:
         """Close every connection."""

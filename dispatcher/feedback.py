@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -39,8 +40,7 @@ class Feedback:
         device_token: Lower-case hex.
         status: HTTP status of Apple's last answer; 0 when there was none.
         reason: Apple's reason, or ours in words; empty on success.
-        unregistered_at: Unix milliseconds at which Apple knew the device token dead; 0 when unknown. Forget the
-            device token only if the app did not register it again later.
+        unregistered_at: Unix milliseconds at which Apple knew the device token dead; 0 when unknown.
         at: When it ended, in Unix seconds of the state server's clock.
         stream_id: Its place in its stream, for acknowledging.
         shard: The shard of that stream.
@@ -58,6 +58,18 @@ class Feedback:
     at: float = 0.0
     stream_id: str = ""
     shard: int = 0
+
+    @property
+    def registered_before(self) -> datetime | None:
+        """Forget the device token only if the app registered it before this moment; None when Apple named none.
+
+        A device token that was registered later is alive again: the app was deleted and came back.
+
+        Source: "Handling notification responses from APNs", the key `timestamp`.
+        """
+        if not self.unregistered_at:
+            return None
+        return datetime.fromtimestamp(self.unregistered_at / 1000, tz=UTC)
 
 
 def decode(fields: Mapping[bytes, bytes], *, stream_id: str, shard: int) -> Feedback:

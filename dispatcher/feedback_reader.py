@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -12,15 +11,16 @@ import redis
 import structlog
 
 from dispatcher import feedback, ids, redis_keys
-from dispatcher.errors import StateServerError
 from dispatcher.feedback import Feedback
+from dispatcher.state_server import state_server_errors
+from dispatcher.streams import ABANDONED_MS
 
 #: Shard, place in its stream, fields.
 Entry = tuple[int, bytes, Mapping[bytes, bytes]]
 
 _POLL_S: Final = 0.2
-#: An unacknowledged record of a reader that is gone comes to another one after this long.
-_ABANDONED_MS: Final = 60_000
+#: How often a reader looks for what others left unacknowledged.
+_LOOK_FOR_ABANDONED_EVERY_S: Final = 15.0
 
 log = structlog.get_logger()
 
@@ -31,11 +31,31 @@ class FeedbackReader:
     Every read asks all shards in one round trip and never blocks the server, so it works on every form of Redis.
     """
 
-    def __init__(self, client: redis.Redis, group: str, consumer: str) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        group: str,
+        consumer: str,
+        *,
+        app: str | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Make a reader; it asks nothing before the first read.
+
+        Args:
+            client: The state server.
+            group: Each group sees every record once.
+            consumer: This reader's name in the group.
+            app: Yield this app's records only; the group passes over the others for good. None for all.
+            clock: A clock that never jumps, in seconds.
+        """
         self._client = client
         self._group = group
         self._consumer = consumer
+        self._app = app
+        self._clock = clock
         self._is_prepared = False
+        self._look_for_abandoned_at = clock()
 
     def __iter__(self) -> Iterator[Feedback]:
         """Yield records for ever, waiting for new ones."""
@@ -64,7 +84,7 @@ class FeedbackReader:
         by_shard: dict[int, list[str]] = defaultdict(list)
         for record in records:
             by_shard[record.shard].append(record.stream_id)
-        with _state_server_errors():
+        with state_server_errors():
             self._ack(by_shard)
 
     def _ack(self, by_shard: Mapping[int, Sequence[str]]) -> None:
@@ -74,7 +94,7 @@ class FeedbackReader:
         pipeline.execute()
 
     def _guarded_read(self, count: int) -> list[Feedback]:
-        with _state_server_errors():
+        with state_server_errors():
             try:
                 return self._read(count)
             except redis.ResponseError as exc:
@@ -85,28 +105,43 @@ class FeedbackReader:
 
     def _read(self, count: int) -> list[Feedback]:
         self._prepare()
-        entries = [*self._abandoned(count), *self._new(count)]
-        return [record for entry in entries if (record := self._decode(*entry))]
+        while entries := self._entries(count):
+            if records := self._wanted(entries):
+                return records
+        return []
 
-    def _decode(self, shard: int, stream_id: bytes, fields: Mapping[bytes, bytes]) -> Feedback | None:
-        """Return a record; one that this release cannot read is acknowledged, so that it does not come for ever."""
-        try:
-            return feedback.decode(fields, stream_id=stream_id.decode(), shard=shard)
-        except (ValueError, KeyError) as exc:
-            log.warning("feedback_unreadable", shard=shard, stream_id=stream_id.decode(), error=type(exc).__name__)
-            self._ack({shard: [stream_id.decode()]})
-            return None
+    def _entries(self, count: int) -> list[Entry]:
+        """Return what somebody left unacknowledged, or else what is new."""
+        if self._clock() >= self._look_for_abandoned_at:
+            if abandoned := list(self._abandoned(count)):
+                return abandoned  # there may be more: the next read looks again
+            self._look_for_abandoned_at = self._clock() + _LOOK_FOR_ABANDONED_EVERY_S
+        return list(self._new(count))
+
+    def _wanted(self, entries: Iterable[Entry]) -> list[Feedback]:
+        """Return the records to yield, and acknowledge the others, so that they do not come for ever."""
+        records: list[Feedback] = []
+        passed_over: dict[int, list[str]] = defaultdict(list)
+        for shard, stream_id, fields in entries:
+            record = _decode(shard, stream_id, fields)
+            if record is not None and self._app in (None, record.app):
+                records.append(record)
+            else:
+                passed_over[shard].append(stream_id.decode())
+        if passed_over:
+            self._ack(passed_over)
+        return records
 
     def _prepare(self) -> None:
         """Make the group in every shard, from the beginning of its stream."""
         if self._is_prepared:
             return
+        pipeline = self._client.pipeline(transaction=False)
         for shard in range(ids.SHARDS):
-            try:
-                self._client.xgroup_create(redis_keys.feedback(shard), self._group, id="0", mkstream=True)
-            except redis.ResponseError as exc:
-                if "BUSYGROUP" not in str(exc):
-                    raise
+            pipeline.xgroup_create(redis_keys.feedback(shard), self._group, id="0", mkstream=True)
+        for reply in pipeline.execute(raise_on_error=False):
+            if isinstance(reply, redis.RedisError) and "BUSYGROUP" not in str(reply):
+                raise reply
         self._is_prepared = True
 
     def _new(self, count: int) -> Iterator[Entry]:
@@ -121,7 +156,7 @@ class FeedbackReader:
         pipeline = self._client.pipeline(transaction=False)
         for shard in range(ids.SHARDS):
             stream = redis_keys.feedback(shard)
-            pipeline.xautoclaim(stream, self._group, self._consumer, min_idle_time=_ABANDONED_MS, count=count)
+            pipeline.xautoclaim(stream, self._group, self._consumer, min_idle_time=ABANDONED_MS, count=count)
         for shard, reply in enumerate(pipeline.execute()):
             yield from ((shard, stream_id, fields) for stream_id, fields in reply[1])
 
@@ -131,9 +166,10 @@ def _streams(reply: Any) -> Iterable[Any]:
     return [entries for _, entries in reply or ()]
 
 
-@contextmanager
-def _state_server_errors() -> Iterator[None]:
+def _decode(shard: int, stream_id: bytes, fields: Mapping[bytes, bytes]) -> Feedback | None:
+    """Return a record, or None for one that this release cannot read."""
     try:
-        yield
-    except redis.RedisError as exc:
-        raise StateServerError(f"the state server does not answer ({type(exc).__name__})") from exc
+        return feedback.decode(fields, stream_id=stream_id.decode(), shard=shard)
+    except (ValueError, KeyError) as exc:
+        log.warning("feedback_unreadable", shard=shard, stream_id=stream_id.decode(), error=type(exc).__name__)
+        return None

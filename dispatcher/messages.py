@@ -59,7 +59,7 @@ class Publisher:
     def publish(self, message: Message) -> bool:
         """Publish the message of a batch; False when the broker did not take it."""
         lane = routing.QUEUE_LANES[message.queue]
-        return self._send(routing.task_name(lane), [message.batch_id], message.queue, message.summary)
+        return self._send(routing.task_name(lane), [message.batch_id], message.summary, queue=message.queue)
 
     def publish_all(self, messages: Sequence[Message]) -> int:
         """Publish messages in order; returns how many the broker took."""
@@ -67,18 +67,25 @@ class Publisher:
 
     def publish_marker(self, queue: str, sent: str) -> bool:
         """Send a marker through a queue; False when the broker did not take it."""
-        return self._send(routing.MARKER_TASK, [queue, sent], queue, queue)
+        return self._send(routing.MARKER_TASK, [queue, sent], queue, queue=queue)
+
+    def call_feedback_task(self, task: str, queue: str, app: str) -> bool:
+        """Call an app's feedback task; False when the broker did not take it.
+
+        The queue belongs to the web app: it is addressed by its name and not declared, however it was made.
+        """
+        return self._send(task, [app], app, queue=Queue(queue), declare=[])
 
     def close(self) -> None:
         """Close every connection."""
         self._celery.close()
 
-    def _send(self, task: str, args: list[Any], queue: str, summary: str) -> bool:
+    def _send(self, task: str, args: list[Any], summary: str, **where: Any) -> bool:
         if monotonic() < self._paused_until:
             return False
         try:
             self._celery.send_task(
-                task, args=args, queue=queue, ignore_result=True, retry=False, argsrepr=f"({summary})", kwargsrepr="{}"
+                task, args=args, ignore_result=True, retry=False, argsrepr=f"({summary})", kwargsrepr="{}", **where
             )
         except (KombuError, OSError):
             self._paused_until = monotonic() + PAUSE_S

@@ -28,10 +28,12 @@ apns:{NN}:seen:<apns id>          string     digest of the content accepted unde
 apns:{NN}:ended:<apns id>         string     when and how a tracked notification ended; a day
 apns:{NN}:feedback                stream     what the app is told, bounded
 apns:{NN}:dead:<app>              stream     what could not be sent, bounded
-apns:{NN}:counters                hash       event|app|lane|detail -> count
-apns:{00}:turn:<lane>             string     which worker sweeps the lane, expiring
+apns:{NN}:counters                hash       event|app|lane|detail -> count; app and lane may be empty
+apns:{00}:turn:<lane>             string     which worker sweeps the lane, expiring; <lane> may be another chore:
+                                             feedback, trim
 apns:{00}:marker:<queue>          hash       sent, time of the outstanding marker; tries; age, the queue's age in
                                              seconds when a marker last came out
+apns:{00}:feedback-call:<app>     hash       sent, when the app's feedback task was called and has not begun yet; tries
 apns:{00}:workers                 zset       host of a worker and lane -> when it last swept or sent
 apns:{NN}:clock                   string     seconds added to the server's clock; only read in development
 """
@@ -46,6 +48,8 @@ from dispatcher.push_types import Lane
 PREFIX: Final = "apns:"
 #: The shard of what exists once for the whole fleet.
 FLEET_SHARD: Final = 0
+#: Stands for the app of what cannot be read.
+UNREADABLE: Final = "unreadable"
 _DIGEST_BYTES: Final = 16
 
 
@@ -144,14 +148,19 @@ def clock(shard: int) -> str:
     return f"{prefix(shard)}clock"
 
 
-def turn(lane: Lane) -> str:
-    """Return the key of a lane's sweeping turn."""
-    return f"{prefix(FLEET_SHARD)}turn:{lane}"
+def turn(chore: str) -> str:
+    """Return the key of a chore's turn; sweeping a lane has the lane's name."""
+    return f"{prefix(FLEET_SHARD)}turn:{chore}"
 
 
 def marker(queue: str) -> str:
     """Return the key of a queue's marker."""
     return f"{prefix(FLEET_SHARD)}marker:{queue}"
+
+
+def feedback_call(app: str) -> str:
+    """Return the key of the outstanding call of an app's feedback task."""
+    return f"{prefix(FLEET_SHARD)}feedback-call:{app}"
 
 
 def workers() -> str:

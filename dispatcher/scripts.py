@@ -31,6 +31,8 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "give_back": ("slots",),
     "sweep_slots": ("slots",),
     "rest": (),
+    "trim_streams": (),
+    "unheard": (),
     "time": (),
 }
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, TypeVar
 
 import redis
 import redis.asyncio
 from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.client import Pipeline
 from redis.retry import Retry
 
 from dispatcher import redis_keys, scripts
-from dispatcher.errors import EnqueueError
+from dispatcher.errors import EnqueueError, StateServerError
 from dispatcher.scripts import Clock
 from dispatcher.state_call import StateCall
 
@@ -64,6 +66,10 @@ class StateServer:
         if errors:
             raise _enqueue_error(errors[0], apns_ids, is_partly_done=len(errors) < len(replies)) from errors[0]
         return [call.read(reply) for call, reply in zip(calls, replies, strict=True)]
+
+    def enlist(self, call: StateCall[Any], transaction: Pipeline) -> None:
+        """Add a call to a transaction of the caller's own; its reply is read by `call.read`."""
+        self._script(call.script)(keys=_keys(call), args=call.args, client=transaction)
 
     @property
     def client(self) -> redis.Redis:
@@ -118,6 +124,19 @@ class AsyncStateServer:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+
+@contextmanager
+def state_server_errors() -> Iterator[None]:
+    """Turn whatever redis-py raises for a question into our error.
+
+    Raises:
+        StateServerError: In place of a `RedisError`.
+    """
+    try:
+        yield
+    except redis.RedisError as exc:
+        raise StateServerError(f"the state server does not answer ({type(exc).__name__})") from exc
 
 
 def _script_source(client: redis.Redis | redis.asyncio.Redis, clock: Clock) -> Callable[[str], Any]:

@@ -216,6 +216,7 @@ class _BatchWork:
             decision,
             attempts=attempt.attempts,
             history=history,
+            accepted_at=attempt.accepted_at,
         )
 
     def _waiting(self, index: int) -> Waiting:

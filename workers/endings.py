@@ -17,7 +17,7 @@ from dispatcher.status import encode_end
 from workers.retry import Decision, Finish, Park, Release, Retry
 
 #: Stands for the app of a record that cannot be read.
-UNREADABLE: Final = "unreadable"
+UNREADABLE: Final = redis_keys.UNREADABLE
 
 _WORDS: Final[Mapping[Outcome, str]] = {Outcome.DELIVERED: "sent", Outcome.DEAD_LETTERED: "dead-lettered"}
 
@@ -31,6 +31,8 @@ def leave(
     *,
     attempts: int = 0,
     history: str = "",
+    accepted_at: float = 0.0,
+    in_slot: bool = False,
 ) -> None:
     """Add what one notification of a record leaves behind.
 
@@ -41,7 +43,9 @@ def leave(
         apns_id: Its id.
         decision: What became of it.
         attempts: Attempts used before.
-        history: The tries before.
+        history: "<Unix seconds> <reason>" of its last tries, joined with "; ".
+        accepted_at: When it was accepted, Unix seconds.
+        in_slot: It waited in its device's slot.
     """
     lane = PUSH_TYPES[batch.push_type].lane
     if isinstance(decision, Retry):
@@ -60,8 +64,13 @@ def leave(
         )
     if decision.outcome is Outcome.DEAD_LETTERED:
         single = record.encode(replace(batch, device_tokens=(batch.device_tokens[index],)))
-        letter = ["history", history, "record", single.decode(errors="replace")]
-        ends.dead.append([*_entry(batch, index, apns_id, decision), *letter])
+        ends.dead.append([
+            *_entry(batch, index, apns_id, decision),
+            "accepted_at", f"{accepted_at:.6f}",
+            "in_slot", int(in_slot),
+            "history", history,
+            "record", single.decode(errors="replace"),
+        ])  # fmt: skip
 
 
 def leave_unreadable(ends: Ends, apns_id: str, stored: bytes, lane: Lane, reason: str) -> None:

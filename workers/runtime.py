@@ -27,6 +27,7 @@ from dispatcher.state_server import AsyncStateServer
 from workers import broker
 from workers.attempt import Sending
 from workers.edges import Edges
+from workers.feedback_pump import FeedbackPump
 from workers.key_files import load_signing_keys
 from workers.pauses import NothingPaused
 from workers.pool import stopping
@@ -87,23 +88,26 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
         has_stopped=has_stopped.is_set,
         pauses=NothingPaused(),
     )
+    worker = f"{socket.gethostname()}:{os.getpid()}"
     sweepers = {
         lane: Sweeper(
             lane=lane,
             apps=tuple(settings.apps),
             state=state,
             publisher=publisher,
-            worker=f"{socket.gethostname()}:{os.getpid()}",
+            worker=worker,
             now=clock.now,
         )
         for lane in served_lanes(app.amqp.queues.consume_from)
     }
+    pump = FeedbackPump(apps=settings.apps, state=state, publisher=publisher, worker=worker)
     broker.on_garbage = partial(_count_garbage, state, asyncio.get_running_loop())
     runtime = Runtime(edges=Edges(state=state, sending=sending, monotonic=time.monotonic), sweepers=sweepers)
     _current.set(runtime)
     chores = [
         asyncio.create_task(clock.keep_comparing()),
         asyncio.create_task(_stop_sending(has_stopped)),
+        asyncio.create_task(pump.keep_pumping()),
         *(asyncio.create_task(sweeper.keep_sweeping()) for sweeper in sweepers.values()),
     ]
     try:

@@ -121,7 +121,7 @@ def _slot_return(device: str, attempt: Attempt, decision: Decision) -> SlotRetur
     delay_s, attempts = 0.0, attempt.attempts
     match decision:
         case Finish():
-            leave(ends, attempt.record, 0, attempt.apns_id, decision)
+            leave(ends, attempt.record, 0, attempt.apns_id, decision, accepted_at=attempt.accepted_at, in_slot=True)
             return SlotReturn(device=device, apns_id=attempt.apns_id, ends=ends)
         case Retry():
             leave(ends, attempt.record, 0, attempt.apns_id, decision)

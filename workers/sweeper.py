@@ -19,9 +19,9 @@ from dispatcher.messages import Publisher
 from dispatcher.push_types import Lane
 from dispatcher.state_server import AsyncStateServer
 from dispatcher.sweeping import SWEEP_LIMIT, Message
+from workers.turns import has_turn
 
 SWEEP_EVERY_S: Final = 1.0
-TURN_S: Final = 5.0
 #: A batch published this long before a marker was sent must have been seen before the marker comes out; longer than a
 #: producer may take from accepting a batch to publishing it.
 MARKER_MARGIN_S: Final = 5.0
@@ -103,13 +103,7 @@ class Sweeper:
             await asyncio.to_thread(self.publisher.publish_marker, queue, sent)
 
     async def _has_turn(self) -> bool:
-        turn, expiry_ms = redis_keys.turn(self.lane), int(TURN_S * 1000)
-        if await self.state.client.set(turn, self.worker, nx=True, px=expiry_ms):
-            return True
-        if await self.state.client.get(turn) != self.worker.encode():
-            return False
-        # Losing it between these two commands does no harm: two sweeps at once are only one too many.
-        return bool(await self.state.client.pexpire(turn, expiry_ms))
+        return await has_turn(self.state, self.lane, self.worker)
 
     async def _give_sign(self) -> None:
         pipeline = self.state.client.pipeline(transaction=False)

@@ -47,6 +47,7 @@ _COMMANDS: Final = (
     LazyCommand("send", "Send one notification.", "dispatcher.cli.send:send"),
     LazyCommand("status", "Show where a notification is.", "dispatcher.cli.status:status"),
     LazyCommand("cancel", "Cancel one notification.", "dispatcher.cli.cancel:cancel"),
+    LazyCommand("dead", "Look through what could not be sent, send it again, or drop it.", "dispatcher.cli.dead:dead"),
     LazyCommand("health", "Exit 0 if this host's part works.", "dispatcher.cli.health:health"),
     LazyCommand(
         "simulator",

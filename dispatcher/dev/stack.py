@@ -23,6 +23,7 @@ from dispatcher.dev import programs
 from dispatcher.dev.children import Child, ChildError, Guard, wait_until_ready
 from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.ports import HOST, free_port
+from dispatcher.dev.simulator.config_file import set_development
 from dispatcher.push_types import Lane
 
 #: Long enough for a machine that is busy with other things.
@@ -31,7 +32,6 @@ READY_WITHIN_S: Final = 60.0
 STOPPED_WITHIN_S: Final = 10.0
 
 _READY_LINE: Final = re.compile(r"simulator ready on (https://\S+)")
-_RETRY_SCALE: Final = re.compile(r"(?m)^retry_scale = .*$")
 
 
 class Stack:
@@ -45,6 +45,7 @@ class Stack:
         retry_scale: What every retry delay is multiplied by; None for the simulator's choice.
         simulator_options: More of the simulator's command line.
         log_requests: Whether the simulator writes each request down; an hour of many of them fills gigabytes.
+        background_spacing_s: Seconds between two background notifications of a device; None for each app's budget.
 
     Attributes:
         simulator_requests: The simulator's log, a JSON object per request.
@@ -61,13 +62,14 @@ class Stack:
         retry_scale: float | None = None,
         simulator_options: Sequence[str] = (),
         log_requests: bool = True,
+        background_spacing_s: float | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.simulator_requests = self.directory / "requests.jsonl"
         self.hold_file = self.directory / "hold"
         self._lanes = tuple(lanes) * workers_per_lane
         self._flower_port = free_port() if flower else 0
-        self._retry_scale = retry_scale
+        self._development = {"retry_scale": retry_scale, "background_spacing_s": background_spacing_s}
         self._simulator_options = simulator_options
         self._log_requests = log_requests
         self._resources = ExitStack()
@@ -135,9 +137,7 @@ class Stack:
         except BaseException:
             self.stop()
             raise
-        if self._retry_scale is not None:
-            config = self.config.read_text(encoding="utf-8")
-            self.config.write_text(_RETRY_SCALE.sub(f"retry_scale = {self._retry_scale}", config), encoding="utf-8")
+        set_development(self.config, self._development)
 
     def start_workers(self) -> None:
         """Start the workers and Flower, all at once.

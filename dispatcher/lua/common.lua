@@ -4,15 +4,24 @@ local function seconds(value) return string.format('%.6f', value) end
 local FEEDBACK_LENGTH, DEAD_LENGTH = 100000, 10000
 local SETTLED_MEMORY_S, TRACKED_MEMORY_S = 3600, 86400
 
+-- Another key of the shard that a key is in.
+local function beside(key, name) return string.match(key, '^.-}:') .. name end
+
+-- Counts what was trimmed from a stream; the field is spelled as in redis_keys.counter.
+local function count_trimmed(stream, removed)
+  if removed == 0 then return end
+  local dead_app = string.match(stream, '}:dead:(.*)$')
+  local field = dead_app and 'dead_trimmed|' .. dead_app .. '||' or 'feedback_trimmed|||'
+  redis.call('HINCRBY', beside(stream, 'counters'), field, removed)
+end
+
 -- Adds a list of field, value, ... with the time to a bounded stream.
 local function add_to(stream, length, entry)
   entry[#entry + 1] = 'at'
   entry[#entry + 1] = seconds(now)
-  redis.call('XADD', stream, 'MAXLEN', '~', length, '*', unpack(entry))
+  redis.call('XADD', stream, '*', unpack(entry))
+  count_trimmed(stream, redis.call('XTRIM', stream, 'MAXLEN', '~', length))
 end
-
--- Another key of the shard that a key is in.
-local function beside(key, name) return string.match(key, '^.-}:') .. name end
 
 -- Keeps how a tracked notification ended.
 local function remember_end(counters, apns_id, how)

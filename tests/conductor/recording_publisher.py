@@ -20,6 +20,7 @@ class RecordingPublisher(Publisher):
     Attributes:
         messages: What was published.
         markers: Queue and time of each marker.
+        calls: Task, queue and app of each call of a feedback task.
         is_away: Whether it takes nothing.
     """
 
@@ -27,6 +28,7 @@ class RecordingPublisher(Publisher):
         super().__init__(make_celery(_NOBODY, timeout_s=0.1))
         self.messages: list[Message] = []
         self.markers: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, str, str]] = []
         self.is_away = False
 
     def publish(self, message: Message) -> bool:
@@ -39,6 +41,12 @@ class RecordingPublisher(Publisher):
         """Take a marker."""
         if not self.is_away:
             self.markers.append((queue, sent))
+        return not self.is_away
+
+    def call_feedback_task(self, task: str, queue: str, app: str) -> bool:
+        """Take a call of a feedback task."""
+        if not self.is_away:
+            self.calls.append((task, queue, app))
         return not self.is_away
 
     def published(self) -> list[str]:

@@ -18,10 +18,14 @@ from dispatcher.errors import StateServerError
 from dispatcher.notes import Ends, Notes
 from dispatcher.push_types import Environment, Lane
 from dispatcher.state_server import StateServer
+from tests.conductor.conftest import MovableClock
 
 APP = "com.example.app"
 #: Longer than a reader may take before its records are taken for abandoned.
 ABANDONED_MS = 61_000
+#: A little more than the time after which a reader looks for abandoned records again.
+LOOK_EVERY_S = 15.1
+DEVICE_TOKEN = "cd" * 32
 
 Tell = Callable[[int], list[str]]
 
@@ -60,6 +64,27 @@ def abandon(state: redis.Redis, group: str, records: Sequence[Feedback]) -> None
     """Let records look as if they had been read long ago, and never acknowledged."""
     for record in records:
         state.xclaim(redis_keys.feedback(record.shard), group, "gone", 0, [record.stream_id], idle=ABANDONED_MS)
+
+
+def add_record(state: redis.Redis, shard: int, app: str, *, apns_id: str = "x") -> None:
+    """Let a notification of an app end."""
+    fields: dict[Any, Any] = {
+        "outcome": "refused", "apns_id": apns_id, "app": app, "environment": "production", "push_type": "alert",
+        "device_token": DEVICE_TOKEN, "status": 400, "reason": "BadDeviceToken", "unregistered_at": 0, "at": 1.5,
+    }  # fmt: skip
+    state.xadd(redis_keys.feedback(shard), fields)
+
+
+def pending(state: redis.Redis, group: str) -> int:
+    """Return how many records a group was given and did not acknowledge."""
+    summaries: list[Any] = [state.xpending(redis_keys.feedback(shard), group) for shard in range(ids.SHARDS)]
+    return sum(summary["pending"] for summary in summaries)
+
+
+def looks(state: redis.Redis) -> int:
+    """Return how often the server was asked for abandoned records."""
+    commands: Any = state.info("commandstats")
+    return int(commands["cmdstat_xautoclaim"]["calls"])
 
 
 def test_records_are_typed(push: Dispatcher, tell: Tell) -> None:
@@ -109,19 +134,59 @@ def test_readers_of_a_group_share(push: Dispatcher, tell: Tell) -> None:
     assert heard([*first, *second]) == apns_ids
 
 
-def test_unacknowledged_records_come_again(push: Dispatcher, state: redis.Redis, tell: Tell) -> None:
+def test_unacknowledged_records_come_again(state: redis.Redis, tell: Tell) -> None:
     """What a reader that is gone did not acknowledge comes to another one after a while, and only that."""
     tell(20)
-    gone, present = (push.feedback("web", consumer=name) for name in ("gone", "present"))
+    clock = MovableClock()
+    gone, present = (FeedbackReader(state, "web", name, clock=clock) for name in ("gone", "present"))
     records = gone.read()
     gone.ack(*records[:15])
     assert present.read() == [], "its reader may still be at work"
     abandon(state, "web", records[15:])
+    clock.ahead_s += LOOK_EVERY_S
     again = present.read()
     assert heard(again) == heard(records[15:])
     present.ack(*again)
     abandon(state, "web", records)
+    clock.ahead_s += LOOK_EVERY_S
     assert present.read() == [], "all of them are acknowledged now"
+
+
+def test_abandoned_records_are_looked_for_now_and_then(state: redis.Redis, tell: Tell) -> None:
+    """A reader looks for abandoned records at its start and every 15 s, not at each read; found some, it goes on."""
+    tell(40)
+    clock = MovableClock()
+    gone = FeedbackReader(state, "web", "gone", clock=clock)
+    records = gone.read()
+    late = FeedbackReader(state, "web", "late", clock=clock)
+    abandon(state, "web", records)
+    found = [*late.read(count=1), *late.read(count=1), *late.read(count=100)]
+    assert heard(found) == heard(records), "nothing is new, so all of it comes by looking again at once"
+    assert late.read() == []
+    looked_before = looks(state)
+    for _ in range(5):
+        late.read()
+    assert looks(state) == looked_before
+    clock.ahead_s += LOOK_EVERY_S
+    late.read()
+    assert looks(state) == looked_before + ids.SHARDS
+
+
+def test_a_reader_of_one_app_passes_over_the_others(push: Dispatcher, state: redis.Redis, tell: Tell) -> None:
+    """A reader with an app yields that app's records only, and leaves nothing of the others pending in its group."""
+    apns_ids = tell(10)
+    for shard in range(ids.SHARDS):
+        for _ in range(3):
+            add_record(state, shard, "com.example.other")
+    reader = FeedbackReader(state, "task", "one", app=APP)
+    records = reader.read(count=1)
+    while more := reader.read(count=1):
+        records += more
+    assert heard(records) == apns_ids
+    assert {record.app for record in records} == {APP}
+    reader.ack(*records)
+    assert pending(state, "task") == 0
+    assert len(push.feedback("web").read()) == 10 + 3 * ids.SHARDS, "other groups are not concerned"
 
 
 def test_acknowledged_records_are_gone_for_their_group(push: Dispatcher, state: redis.Redis, tell: Tell) -> None:
@@ -129,9 +194,7 @@ def test_acknowledged_records_are_gone_for_their_group(push: Dispatcher, state: 
     tell(30)
     web = push.feedback("web")
     web.ack(*web.read())
-    for shard in range(ids.SHARDS):
-        summary: Any = state.xpending(redis_keys.feedback(shard), "web")
-        assert summary["pending"] == 0
+    assert pending(state, "web") == 0
 
 
 def test_acknowledging_nothing_is_fine(push: Dispatcher) -> None:

@@ -11,7 +11,8 @@ from dispatcher import outbox, redis_keys
 from dispatcher.push_types import Lane
 from tests.conductor.conftest import Bench, make_record, until
 from tests.conductor.recording_publisher import make_sweeper
-from workers.sweeper import FORGET_WORKER_S, TURN_S
+from workers.sweeper import FORGET_WORKER_S
+from workers.turns import TURN_S
 
 
 async def test_one_sweeper_has_the_turn_and_another_inherits_it(bench: Bench) -> None:

@@ -33,6 +33,9 @@ GONE_RECEIVED: Final = replace(RECEIVED, status=410, reason="Unregistered")
 GONE_ENDED: Final = replace(ENDED, outcome=Outcome.UNREGISTERED, reason="Unregistered", status=410)
 EXPIRED: Final = replace(SENT, outcomes=frozenset({Outcome.EXPIRED}))
 EXPIRED_ENDED: Final = replace(ENDED, outcome=Outcome.EXPIRED)
+BUSY_RECEIVED: Final = replace(RECEIVED, status=503, reason="ServiceUnavailable")
+REPLAYED: Final = replace(SENT, outcomes=frozenset({Outcome.DEAD_LETTERED}), replayed_outcome=Outcome.DELIVERED)
+DEAD_ENDED: Final = replace(ENDED, outcome=Outcome.DEAD_LETTERED, reason="ServiceUnavailable", status=503)
 
 
 def balance(sent: list[Sent], received: list[Received], ended: list[Feedback]) -> Account:
@@ -49,6 +52,7 @@ def balance(sent: list[Sent], received: list[Received], ended: list[Feedback]) -
         ([SENT], [replace(RECEIVED, status=503, reason="ServiceUnavailable"), RECEIVED], [ENDED]),
         ([GONE], [GONE_RECEIVED], [GONE_ENDED]),
         ([EXPIRED], [], [EXPIRED_ENDED]),
+        ([REPLAYED], [BUSY_RECEIVED, RECEIVED], [DEAD_ENDED, ENDED]),
     ],
 )
 def test_records_that_agree_are_complete(sent: list[Sent], received: list[Received], ended: list[Feedback]) -> None:
@@ -67,6 +71,9 @@ def test_records_that_agree_are_complete(sent: list[Sent], received: list[Receiv
         ([SENT], [replace(RECEIVED, device_token="ef" * 32)], [ENDED], "went to another device"),
         ([GONE], [], [GONE_ENDED], "reported Unregistered, but APNs said nothing"),
         ([GONE], [GONE_RECEIVED], [replace(GONE_ENDED, reason="ExpiredToken")], "but APNs said Unregistered"),
+        ([REPLAYED], [BUSY_RECEIVED], [DEAD_ENDED], "reported 1 times instead of twice (dead_lettered)"),
+        ([REPLAYED], [BUSY_RECEIVED], [DEAD_ENDED, DEAD_ENDED], "ended dead_lettered instead of delivered"),
+        ([REPLAYED], [RECEIVED, RECEIVED], [ENDED, ENDED], "ended delivered instead of dead_lettered"),
         ([], [RECEIVED], [], "one: received, but never sent"),
         ([], [], [ENDED], "one: reported, but never sent"),
     ],
@@ -142,6 +149,23 @@ def test_lane_is_counted() -> None:
     assert alert.outcomes == {Outcome.DELIVERED: 1, Outcome.UNREGISTERED: 1}
     assert alert.reasons == {"Unregistered": 1}
     assert account.lanes[Lane.VOIP].accepted == 0
+
+
+def test_waiting_and_replay_are_counted() -> None:
+    """What was held, what was replayed and how many updates became one push are told by lane; a last end counts."""
+    updates = [make_update(1, Outcome.SUPERSEDED, 0.0), make_update(2, Outcome.DELIVERED, 102.0)]
+    account = ledger.balance(
+        [REPLAYED, *(sent for sent, _, _ in updates)],
+        [BUSY_RECEIVED, RECEIVED, *(request for _, arrived, _ in updates for request in arrived)],
+        [DEAD_ENDED, ENDED, *(ended for _, _, ended in updates)],
+        refused_at_call={},
+        held={"version 2"},
+    )
+    assert account.is_complete
+    alert, background = account.lanes[Lane.ALERT], account.lanes[Lane.BACKGROUND]
+    assert (alert.replayed, alert.held, alert.arrived, alert.collapse_ratio) == (1, 0, 1, None)
+    assert alert.outcomes == {Outcome.DELIVERED: 1}
+    assert (background.replayed, background.held, background.arrived, background.collapse_ratio) == (0, 1, 1, 2.0)
 
 
 @pytest.mark.parametrize(("percent", "latency_s"), [(50, 50.0), (99, 99.0), (99.5, 100.0), (100, 100.0), (1, 1.0)])

@@ -78,14 +78,17 @@ def test_flower_misses_nothing_once_the_stack_has_started(
         assert client.pubsub_numpat() == for_events + for_commands
 
 
-def test_retry_scale_is_written_to_the_configuration(tmp_path: Path) -> None:
-    """A stack can shorten retries further than the simulator's own configuration does."""
-    stack = Stack(tmp_path, retry_scale=0.0001)
-    stack.start_servers()
-    try:
-        assert Settings.from_env(stack.env).retry_scale == 0.0001
-    finally:
-        stack.stop()
+def test_shortened_times_are_written_to_the_configuration(tmp_path: Path) -> None:
+    """A stack can shorten retries and the distance of background updates, anew with every start."""
+    for retry_scale, spacing_s in ((0.0001, 2.5), (0.0002, 1.5)):
+        stack = Stack(tmp_path, retry_scale=retry_scale, background_spacing_s=spacing_s)
+        stack.start_servers()
+        try:
+            settings = Settings.from_env(stack.env)
+            assert settings.retry_scale == retry_scale
+            assert {app.background_spacing_s for app in settings.apps.values()} == {spacing_s}
+        finally:
+            stack.stop()
 
 
 def test_answers_are_held_back_while_the_file_exists(start_stack: StartStack, eventually: Eventually) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,3 +68,18 @@ def test_failures_are_not_quiet() -> None:
         Outcome.CANCELLED,
         Outcome.DEAD_LETTERED,
     }
+
+
+def test_registered_before_is_a_moment() -> None:
+    """The milliseconds that Apple gave are advice as a moment with its time zone; without them there is none."""
+    record = Feedback(
+        outcome=Outcome.UNREGISTERED,
+        apns_id="id",
+        app="com.example.app",
+        environment=Environment.PRODUCTION,
+        push_type="alert",
+        device_token="ab",  # noqa: S106  a device token, not a secret of ours
+        unregistered_at=1_700_000_000_250,
+    )
+    assert record.registered_before == datetime(2023, 11, 14, 22, 13, 20, 250_000, tzinfo=UTC)
+    assert replace(record, unregistered_at=0).registered_before is None

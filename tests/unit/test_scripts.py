@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher import ids, lookup, outbox, scripts, slots, sweeping
+from dispatcher import ids, lookup, outbox, scripts, slots, streams, sweeping
 from dispatcher.notes import Notes
 from dispatcher.outbox import Times
 from dispatcher.push_types import Lane
@@ -40,6 +40,9 @@ CALLS: list[StateCall[Any]] = [
     slots.give_back(APP, 3, "one", []),
     slots.sweep(3, [APP]),
     slots.rest(APP, 3),
+    streams.trim(3, [APP]),
+    streams.unheard(3, [APP]),
+    streams.may_call_task(APP),
 ]
 
 

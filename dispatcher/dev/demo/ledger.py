@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dispatcher.dead_letter import shortened
 from dispatcher.feedback import Feedback, Outcome
 from dispatcher.push_types import Lane
 
 ACCEPTED: Final = 200
-_SHOWN_DIGITS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class Sent:
         at: Just before the call, Unix seconds.
         outcomes: It must end in one of these.
         version: Of updates that replace each other: higher is newer; None for others.
+        replayed_outcome: Its dead letter is replayed, and then it must end so; None for others.
     """
 
     apns_id: str
@@ -37,6 +38,7 @@ class Sent:
     at: float
     outcomes: frozenset[Outcome]
     version: int | None = None
+    replayed_outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,10 @@ class LaneAccount:
     Attributes:
         accepted: By producers' receipts.
         refused_at_call: Device tokens that a bulk call refused.
-        outcomes: How many ended how.
+        arrived: How many reached APNs, tries and repeats not counted.
+        held: How many were seen waiting until their device might get another one.
+        outcomes: How many ended how; what was replayed counts by its last end.
+        replayed: How many dead letters were replayed.
         reasons: Apple's reasons for what it refused, with their number.
         retried: Notifications that reached APNs more than once.
         duplicates: How often APNs accepted one again that it had accepted before.
@@ -79,12 +84,22 @@ class LaneAccount:
 
     accepted: int
     refused_at_call: int
+    arrived: int
+    held: int
+    replayed: int
     outcomes: Mapping[Outcome, int]
     reasons: Mapping[str, int]
     retried: int
     duplicates: int
     provider_tokens: int
     latencies_s: Sequence[float]
+
+    @property
+    def collapse_ratio(self) -> float | None:
+        """How many notifications became one push; None where none took the place of another."""
+        if not self.outcomes.get(Outcome.SUPERSEDED) or not self.arrived:
+            return None
+        return self.accepted / self.arrived
 
     def percentile(self, percent: float) -> float | None:
         """Return the latency that so many percent do not exceed, in seconds; None when nothing arrived."""
@@ -131,8 +146,17 @@ def balance(
     ended: Iterable[Feedback],
     *,
     refused_at_call: Mapping[Lane, int],
+    held: Collection[str] = (),
 ) -> Account:
-    """Return the account of everything sent."""
+    """Return the account of everything sent.
+
+    Args:
+        sent: By producers' receipts.
+        received: What the simulator logged.
+        ended: What feedback said, in the order of each notification's ends.
+        refused_at_call: How many device tokens each lane's bulk calls refused.
+        held: Apns ids that were seen waiting in their slots until they were due.
+    """
     requests: dict[str, list[Received]] = defaultdict(list)
     ends: dict[str, list[Feedback]] = defaultdict(list)
     for request in received:
@@ -149,21 +173,25 @@ def balance(
         *(f"{apns_id}: reported, but never sent" for apns_id in ends),
     ]
     by_lane = {lane: [entry for entry in entries if entry.sent.lane is lane] for lane in Lane}
-    lanes = {lane: _lane_account(of_lane, refused_at_call.get(lane, 0)) for lane, of_lane in by_lane.items()}
+    lanes = {lane: _lane_account(of_lane, refused_at_call.get(lane, 0), held) for lane, of_lane in by_lane.items()}
     return Account(lanes=lanes, faults=tuple(faults))
 
 
 def _faults(entry: _Entry) -> Iterator[str]:
     if any(request.device_token != entry.sent.device_token for request in entry.received):
         yield "went to another device"
-    if len(entry.ended) != 1:
+    ways = [entry.sent.outcomes]
+    if entry.sent.replayed_outcome is not None:
+        ways.append(frozenset({entry.sent.replayed_outcome}))
+    if len(entry.ended) != len(ways):
         outcomes = ", ".join(end.outcome for end in entry.ended)
-        yield f"its end was reported {len(entry.ended)} times instead of once ({outcomes or 'never'})"
+        expected = {1: "once", 2: "twice"}[len(ways)]
+        yield f"its end was reported {len(entry.ended)} times instead of {expected} ({outcomes or 'never'})"
         return
-    (end,) = entry.ended
-    if end.outcome not in entry.sent.outcomes:
-        expected = " or ".join(sorted(entry.sent.outcomes))
-        yield f"ended {end.outcome} instead of {expected} ({end.reason or 'no reason'})"
+    for end, way in zip(entry.ended, ways, strict=True):
+        if end.outcome not in way:
+            yield f"ended {end.outcome} instead of {' or '.join(sorted(way))} ({end.reason or 'no reason'})"
+    end = entry.ended[-1]
     if (end.outcome is Outcome.DELIVERED) != (entry.accepted > 0):
         yield f"reported {end.outcome}, but APNs accepted it {entry.accepted} times"
     if end.outcome in {Outcome.REFUSED, Outcome.UNREGISTERED} and end.reason != _last_reason(entry):
@@ -189,13 +217,16 @@ def _outdated(entries: Iterable[_Entry]) -> Iterator[str]:
             yield f"{_name(entry.sent)}: version {entry.sent.version} is newest, the device got {got}"
 
 
-def _lane_account(entries: Sequence[_Entry], refused_at_call: int) -> LaneAccount:
-    ends = [end for entry in entries for end in entry.ended]
+def _lane_account(entries: Sequence[_Entry], refused_at_call: int, held: Collection[str]) -> LaneAccount:
+    ends = [entry.ended[-1] for entry in entries if entry.ended]
     refused = [end.reason for end in ends if end.outcome in {Outcome.REFUSED, Outcome.UNREGISTERED}]
     arrivals = [min(request.at for request in entry.received) - entry.sent.at for entry in entries if entry.received]
     return LaneAccount(
         accepted=len(entries),
         refused_at_call=refused_at_call,
+        arrived=len(arrivals),
+        held=sum(entry.sent.apns_id in held for entry in entries),
+        replayed=sum(entry.sent.replayed_outcome is not None and len(entry.ended) > 1 for entry in entries),
         outcomes=Counter(end.outcome for end in ends),
         reasons=Counter(refused),
         retried=sum(len(entry.received) > 1 for entry in entries),
@@ -210,4 +241,4 @@ def _last_reason(entry: _Entry) -> str:
 
 
 def _name(sent: Sent) -> str:
-    return f"{sent.lane} {sent.apns_id} to {sent.device_token[:_SHOWN_DIGITS]}...{sent.device_token[-_SHOWN_DIGITS:]}"
+    return f"{sent.lane} {sent.apns_id} to {shortened(sent.device_token)}"

@@ -24,6 +24,8 @@ MALFORMED_DEVICE_TOKENS: Final = ("", "not a device token", "../../3/device/00")
 _LATE_EXPIRES_IN_S: Final = 0.1
 #: Longer than all retries of the slowest bad kind.
 _PATIENT_EXPIRES_IN_S: Final = 110.0
+#: How often a worker tries a push that gets 503, before it is a dead letter.
+_TRIES: Final = 6
 _DELIVERED: Final = frozenset({Outcome.DELIVERED})
 _DELIVERED_OR_SUPERSEDED: Final = frozenset({Outcome.DELIVERED, Outcome.SUPERSEDED})
 
@@ -41,6 +43,7 @@ class Call:
         malformed: Device tokens of a bulk call that must be refused at the call.
         version: Of background updates: a device must get its highest one last.
         expires_in: Seconds to try; None for the push type's rule.
+        replayed_outcome: How it ends when its dead letter is replayed; None for what is not replayed.
     """
 
     push_type: str
@@ -51,6 +54,7 @@ class Call:
     malformed: tuple[str, ...] = ()
     version: int | None = None
     expires_in: float | None = None
+    replayed_outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +65,27 @@ class BadKind:
         form: The kind of device token that makes it go wrong.
         outcome: How a push to it ends.
         times: How often it goes wrong before it goes well; 0 for always.
+        push_types: The push types it is shown with.
+        replayed_outcome: How it ends when its dead letter is replayed; None for what is not replayed.
     """
 
     form: Form
     outcome: Outcome
     times: int = 0
+    push_types: tuple[str, ...] = ("alert", "background", "voip")
+    replayed_outcome: Outcome | None = None
 
 
 BAD_KINDS: Final = (
     BadKind(form=Form.SERVICE_UNAVAILABLE, outcome=Outcome.DEAD_LETTERED),
+    # Over when every try has been made: only whoever replays its dead letter gets through.
+    BadKind(
+        form=Form.SERVICE_UNAVAILABLE,
+        outcome=Outcome.DEAD_LETTERED,
+        times=_TRIES,
+        push_types=("alert", "background"),
+        replayed_outcome=Outcome.DELIVERED,
+    ),
     BadKind(form=Form.SERVICE_UNAVAILABLE, outcome=Outcome.DELIVERED, times=1),
     BadKind(form=Form.INTERNAL_SERVER_ERROR, outcome=Outcome.DELIVERED, times=1),
     BadKind(form=Form.TOO_MANY_REQUESTS, outcome=Outcome.DELIVERED, times=2),
@@ -111,13 +127,14 @@ def calls() -> Iterator[Call]:
 
 def size() -> int:
     """Return how many notifications must be accepted in all."""
-    return LATE_CALLS + ALERTS + BACKGROUND_UPDATES + CALLS + len(BAD_KINDS) * len(_PAYLOADS) * COPIES
+    bad = sum(len(kind.push_types) * COPIES for kind in BAD_KINDS)
+    return LATE_CALLS + ALERTS + BACKGROUND_UPDATES + CALLS + bad
 
 
 def _bad_calls() -> Iterator[Call]:
     number = count()
     for kind in BAD_KINDS:
-        for push_type in _PAYLOADS:
+        for push_type in kind.push_types:
             for _ in range(COPIES):
                 yield Call(
                     push_type=push_type,
@@ -125,6 +142,7 @@ def _bad_calls() -> Iterator[Call]:
                     payload=_PAYLOADS[push_type],
                     outcomes=frozenset({kind.outcome}),
                     expires_in=_PATIENT_EXPIRES_IN_S,
+                    replayed_outcome=kind.replayed_outcome,
                 )
 
 

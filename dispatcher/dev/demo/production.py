@@ -75,6 +75,7 @@ class Producer:
             at=before,
             outcomes=call.outcomes,
             version=call.version,
+            replayed_outcome=call.replayed_outcome,
         )
         self.sent.append(sent)
 

@@ -8,7 +8,9 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Final, Self
 
-from dispatcher import Dispatcher
+import redis
+
+from dispatcher import Dispatcher, ids, redis_keys
 from dispatcher.dev.demo.ledger import Received
 from dispatcher.errors import DispatcherError
 from dispatcher.feedback import Feedback
@@ -16,6 +18,8 @@ from dispatcher.feedback import Feedback
 _GROUP: Final = "demo"
 _READ_COUNT: Final = 500
 _WAIT_S: Final = 0.2
+#: An update that may go at once is due when it is put, which may be while we look.
+_CLEARLY_LATER_S: Final = 0.2
 
 
 class FeedbackCollector:
@@ -71,6 +75,38 @@ class FeedbackCollector:
         self.ended += records
         self.apns_ids.update(record.apns_id for record in records)
         return bool(records)
+
+
+class HeldWatcher:
+    """Looks which background updates wait in their slots until their device may get another one.
+
+    Attributes:
+        apns_ids: Those that were seen waiting; what was replaced between two looks is not among them.
+    """
+
+    def __init__(self, state_url: str, app: str) -> None:
+        self.apns_ids: set[str] = set()
+        self._client = redis.Redis.from_url(state_url)
+        self._app = app
+
+    def look(self) -> None:
+        """Look once."""
+        seconds, microseconds = self._client.time()
+        later = seconds + microseconds / 1e6 + _CLEARLY_LATER_S
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(ids.SHARDS):
+            pipeline.zrangebyscore(redis_keys.held(shard, self._app), later, "+inf")
+        for shard, devices in enumerate(pipeline.execute()):
+            for device in devices:
+                pipeline.hmget(redis_keys.slot(shard, device.decode()), "id", "attempts")
+        untried = (apns_id for apns_id, attempts in pipeline.execute() if apns_id and attempts == b"0")
+        self.apns_ids.update(apns_id.decode() for apns_id in untried)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._client.close()
 
 
 class RequestFollower:

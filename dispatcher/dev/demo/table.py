@@ -28,6 +28,10 @@ def _reason(reason: str) -> _Cell:
     return lambda lane: _number(lane.reasons.get(reason, 0))
 
 
+def _collapse_ratio(lane: LaneAccount) -> str:
+    return "-" if lane.collapse_ratio is None else f"{lane.collapse_ratio:.1f} : 1"
+
+
 def _percentile(percent: float) -> _Cell:
     def cell(lane: LaneAccount) -> str:
         latency_s = lane.percentile(percent)
@@ -39,12 +43,15 @@ def _percentile(percent: float) -> _Cell:
 def _rows(reasons: Iterator[str]) -> Iterator[tuple[str, _Cell]]:
     yield "refused at the call", lambda lane: _number(lane.refused_at_call)
     yield "accepted", lambda lane: _number(lane.accepted)
+    yield "  held until due", lambda lane: _number(lane.held)
     yield "  delivered", _outcome(Outcome.DELIVERED)
     yield "  superseded", _outcome(Outcome.SUPERSEDED)
     for reason in reasons:
         yield f"  refused: {reason}", _reason(reason)
     yield "  expired", _outcome(Outcome.EXPIRED)
     yield "  dead-lettered", _outcome(Outcome.DEAD_LETTERED)
+    yield "dead letters replayed", lambda lane: _number(lane.replayed)
+    yield "collapse ratio", _collapse_ratio
     yield "retried", lambda lane: _number(lane.retried)
     yield "delivered twice", lambda lane: _number(lane.duplicates)
     yield "provider tokens", lambda lane: _number(lane.provider_tokens)

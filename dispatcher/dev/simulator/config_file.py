@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,16 @@ def write_config(directory: Path, *, url: str, environment: Environment) -> None
         path.write_text(_OWN_URL.sub(url, path.read_text()))
     else:
         path.write_text("\n".join(_lines(url, environment)))
+
+
+def set_development(config_file: Path, values: Mapping[str, float | None]) -> None:
+    """Put settings into the table [development] of a configuration file; those that are None stay as they are."""
+    text = config_file.read_text(encoding="utf-8")
+    for name, value in values.items():
+        if value is not None:
+            without = re.sub(rf"(?m)^{name} = .*\n", "", text)
+            text = without.replace("[development]\n", f"[development]\n{name} = {value}\n")
+    config_file.write_text(text, encoding="utf-8")
 
 
 def _lines(url: str, environment: Environment) -> Iterator[str]:

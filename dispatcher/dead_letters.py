@@ -1,0 +1,121 @@
+"""Look through the dead letters of all shards, send them again, or drop them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Any, Final, Self
+
+from dispatcher import dead_letter, ids, outbox, record, redis_keys
+from dispatcher.dead_letter import DeadLetter, Wanted
+from dispatcher.errors import EnqueueError, MessageError, StateServerError
+from dispatcher.messages import Publisher, make_celery
+from dispatcher.replay import Replay, Return, hindrance_of, take, way_back
+from dispatcher.settings import Settings
+from dispatcher.state_server import StateServer, state_server_errors
+
+_PAGE: Final = 100
+
+
+class DeadLetters:
+    """The dead letters of every configured app, and what could not be read."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make it; connects at the first call."""
+        self._apps = tuple(settings.apps)
+        self._state = StateServer(
+            settings.state_url.get_secret_value(), clock=settings.clock, timeout_s=settings.timeout_s
+        )
+        broker = make_celery(settings.broker_url.get_secret_value(), timeout_s=settings.timeout_s / 2)
+        self._publisher = Publisher(broker)
+
+    def now(self) -> float:
+        """Return the state server's time, in Unix seconds.
+
+        Raises:
+            StateServerError: It does not answer.
+        """
+        try:
+            return self._state.run(outbox.time())
+        except EnqueueError as exc:
+            raise StateServerError("the state server does not answer") from exc
+
+    def find(self, wanted: Wanted) -> Iterator[DeadLetter]:
+        """Yield the wanted ones, oldest first.
+
+        Raises:
+            StateServerError: The state server does not answer.
+        """
+        apps = (*self._apps, redis_keys.UNREADABLE) if wanted.app is None else (wanted.app,)
+        streams = [self._read(app, shard) for app in apps for shard in range(ids.SHARDS)]
+        yield from filter(wanted.includes, heapq.merge(*streams, key=lambda letter: letter.order))
+
+    def replay(self, letter: DeadLetter, *, is_rehearsal: bool = False) -> Replay:
+        """Accept a dead letter again under its own apns id, with all its tries before it.
+
+        Its time counts from its first acceptance. One that waited in its device's slot goes there again, but never
+        over a newer one.
+
+        Args:
+            letter: Which.
+            is_rehearsal: Only look what would become of it.
+
+        Raises:
+            StateServerError: The state server does not answer. The letter may have been accepted and may still be
+                here: another replay before it ends adds nothing, one after it sends it again.
+        """
+        if letter.app == redis_keys.UNREADABLE:
+            return Replay.UNREADABLE
+        if letter.app not in self._apps:
+            return Replay.NOT_CONFIGURED
+        try:
+            before = record.decode(letter.stored)
+        except MessageError:
+            return Replay.UNREADABLE
+        again = dead_letter.renewed(before, accepted_at=letter.accepted_at, now=self.now())
+        if again is None:
+            return Replay.EXPIRED
+        way = way_back(letter, again)
+        with state_server_errors():
+            if is_rehearsal:
+                return hindrance_of(self._state, way) or Replay.REPLAYED
+            return self._replay(letter, way)
+
+    def drop(self, letter: DeadLetter) -> None:
+        """Forget a dead letter for good.
+
+        Raises:
+            StateServerError: The state server does not answer.
+        """
+        with state_server_errors():
+            self._state.client.xdel(redis_keys.dead(letter.shard, letter.app), letter.stream_id)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._publisher.close()
+        self._state.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _replay(self, letter: DeadLetter, way: Return) -> Replay:
+        result, message = take(self._state, way, letter.apns_id)
+        if result is Replay.REPLAYED:
+            self.drop(letter)
+        if message is not None:
+            self._publisher.publish(message)  # if the broker is away, a worker's sweep does it
+        return result
+
+    def _read(self, app: str, shard: int) -> Iterator[DeadLetter]:
+        stream, first = redis_keys.dead(shard, app), "-"
+        while True:
+            with state_server_errors():
+                entries: Any = self._state.client.xrange(stream, first, "+", count=_PAGE)
+            for stream_id, fields in entries:
+                yield dead_letter.decode(app, fields, shard=shard, stream_id=stream_id.decode())
+            if len(entries) < _PAGE:
+                return
+            first = f"({entries[-1][0].decode()}"
