@@ -28,6 +28,10 @@ apns:{NN}:counters                hash       event|app|lane|detail -> count
 apns:{00}:turn:<lane>             string     which worker sweeps the lane, expiring
 apns:{00}:marker:<queue>          hash       sent, time of the outstanding marker; tries; age, the queue's age in
                                              seconds when a marker last came out
+apns:{00}:paused                  hash       "app|lane|key id", each or '*' -> JSON of a pause: reason, since, by, probes,
+                                             probe_at
+apns:{00}:reported:<scope>        hash       host -> when one of its workers reported trouble; expires by itself
+apns:{00}:alarmed:<scope>         string     somebody has told of the pause within the last minute, expiring
 apns:{00}:workers                 zset       host of a worker and lane -> when it last swept or sent
 apns:{NN}:clock                   string     seconds added to the server's clock; only read in development
 """
@@ -148,6 +152,21 @@ def turn(lane: Lane) -> str:
 def marker(queue: str) -> str:
     """Return the key of a queue's marker."""
     return f"{prefix(FLEET_SHARD)}marker:{queue}"
+
+
+def paused() -> str:
+    """Return the key of what is paused."""
+    return f"{prefix(FLEET_SHARD)}paused"
+
+
+def reported(scope: str) -> str:
+    """Return the key of who reported trouble with a scope."""
+    return f"{prefix(FLEET_SHARD)}reported:{scope}"
+
+
+def alarmed(scope: str) -> str:
+    """Return the key that keeps a pause from being told of more than once a minute."""
+    return f"{prefix(FLEET_SHARD)}alarmed:{scope}"
 
 
 def workers() -> str:

@@ -27,6 +27,11 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "give_back": ("slots",),
     "sweep_slots": ("slots",),
     "rest": (),
+    "pause": ("pauses",),
+    "resume": ("pauses",),
+    "read_pauses": (),
+    "report_trouble": ("pauses",),
+    "take_probe": ("pauses",),
     "time": (),
 }
 
