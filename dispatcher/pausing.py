@@ -114,9 +114,7 @@ def read() -> StateCall[list[Pause]]:
     )
 
 
-def report_trouble(
-    scope: Scope, host: str, reason: str, *, is_certain: bool, first_probe_s: float
-) -> StateCall[bool]:
+def report_trouble(scope: Scope, host: str, reason: str, *, is_certain: bool, first_probe_s: float) -> StateCall[bool]:
     """Report that a host's pushes of a scope do harm; True when the fleet is paused.
 
     Args:

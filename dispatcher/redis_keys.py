@@ -28,8 +28,8 @@ apns:{NN}:counters                hash       event|app|lane|detail -> count
 apns:{00}:turn:<lane>             string     which worker sweeps the lane, expiring
 apns:{00}:marker:<queue>          hash       sent, time of the outstanding marker; tries; age, the queue's age in
                                              seconds when a marker last came out
-apns:{00}:paused                  hash       "app|lane|key id", each or '*' -> JSON of a pause: reason, since, by, probes,
-                                             probe_at
+apns:{00}:paused                  hash       "app|lane|key id", each or '*' -> JSON of a pause: reason, since, by,
+                                             probes, probe_at
 apns:{00}:reported:<scope>        hash       host -> when one of its workers reported trouble; expires by itself
 apns:{00}:alarmed:<scope>         string     somebody has told of the pause within the last minute, expiring
 apns:{00}:workers                 zset       host of a worker and lane -> when it last swept or sent

@@ -26,6 +26,7 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "claim_slots": ("slots",),
     "give_back": ("slots",),
     "sweep_slots": ("slots",),
+    "unpark_slots": ("slots",),
     "rest": (),
     "pause": ("pauses",),
     "resume": ("pauses",),

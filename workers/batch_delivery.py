@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import structlog
@@ -37,7 +38,7 @@ async def deliver_batch(batch_id: str, lane: Lane, queue: str, edges: Edges) -> 
     except MessageError as exc:
         return await _bury_unreadable(batch_id, claim_id, lane=lane, claimed=claimed, reason=str(exc), edges=edges)
     work = _BatchWork(batch_id=batch_id, claim_id=claim_id, lane=lane, record=batch, lease=lease, edges=edges)
-    return await work.send_all(list(_pending(batch_id, batch, claimed, lease)))
+    return await work.send_all(await _with_probe(list(_pending(batch_id, batch, claimed, lease)), lane, edges))
 
 
 def _pending(batch_id: str, batch: Record, claimed: Claimed, lease: Lease) -> Iterator[Attempt]:
@@ -54,6 +55,16 @@ def _pending(batch_id: str, batch: Record, claimed: Claimed, lease: Lease) -> It
                 attempts=waiting.attempts,
                 lease=lease,
             )
+
+
+async def _with_probe(pending: list[Attempt], lane: Lane, edges: Edges) -> list[Attempt]:
+    """Let the first one be the probe, where the app is paused and a probe may be sent."""
+    pauses = edges.sending.pauses
+    if not pending or not pauses.is_paused(pending[0].record.app, lane):
+        return pending
+    if not await pauses.take_probe(pending[0].record.app, lane):
+        return pending
+    return [replace(pending[0], is_probe=True), *pending[1:]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +98,8 @@ class _BatchWork:
             async with writer:
                 await send_each(pending, note, self.edges.sending)
         finally:
-            await asyncio.shield(self._settle(writer.rest))
+            is_parked = any(isinstance(decision, Park) for decision in decisions)
+            await asyncio.shield(self._settle(writer.rest, park_until=math.inf if is_parked else None))
         return summary_text(decisions)
 
     async def _write(self, notes: list[tuple[Attempt, Decision]]) -> None:
@@ -106,10 +118,16 @@ class _BatchWork:
         else:
             self.lease.lose()
 
-    async def _settle(self, notes: list[tuple[Attempt, Decision]]) -> None:
+    async def _settle(self, notes: list[tuple[Attempt, Decision]], *, park_until: float | None) -> None:
         size = len(self.record.device_tokens)
         call = outbox.settle(
-            self.batch_id, self.claim_id, self._notes(notes), app=self.record.app, lane=self.lane, size=size
+            self.batch_id,
+            self.claim_id,
+            self._notes(notes),
+            app=self.record.app,
+            lane=self.lane,
+            size=size,
+            park_until=park_until,
         )
         if not await self.edges.state.run(call):
             log.warning("claim_lost", batch_id=self.batch_id, unwritten=len(notes))

@@ -21,6 +21,7 @@ class LaneTimes:
         lease_s: A claim's length, in seconds.
         deadline_s: How long a push waits for its answer; no stream is opened later than that before the lease ends.
         is_call: Whether its pushes ring: worth nothing when late, so neither answers nor retries outlive their time.
+        hold_s: How long the news that a device token is dead waits until it is known not to be one of very many.
         progress_s: How long answers wait to be noted.
         progress_answers: How many answers are noted together at most.
     """
@@ -28,6 +29,7 @@ class LaneTimes:
     lease_s: float = 30.0
     deadline_s: float = 10.0
     is_call: bool = False
+    hold_s: float = 5.0
     progress_s: float = 0.05
     progress_answers: int = 100
 
@@ -36,7 +38,7 @@ class LaneTimes:
 SHORTEST_DEADLINE_S: Final = 1.0
 
 LANE_TIMES: Final[Mapping[Lane, LaneTimes]] = {
-    Lane.VOIP: LaneTimes(lease_s=7.0, deadline_s=5.0, is_call=True, progress_answers=1),
+    Lane.VOIP: LaneTimes(lease_s=7.0, deadline_s=5.0, is_call=True, hold_s=1.0, progress_answers=1),
     Lane.ALERT: LaneTimes(),
     Lane.BACKGROUND: LaneTimes(),
 }

@@ -69,6 +69,7 @@ REASONS: Final[Mapping[str, Verdict]] = {
     "Shutdown": Verdict.SERVER_LEAVING,
 }
 
+
 class Bearing(StrEnum):
     """What a verdict says about the key and the app a push was sent for."""
 
@@ -88,6 +89,13 @@ _STATUSES: Final[Mapping[int, Verdict]] = {
     500: Verdict.SERVER_FAULT,
 }
 _SERVER_ERRORS: Final = 500
+
+
+#: Verdicts that one device token may well get, but not very many in a row.
+SUSPICIOUS: Final = frozenset({Verdict.WRONG_DEVICE})
+
+#: Verdicts after which more of the same would only do harm.
+STOPPING: Final = frozenset({Verdict.KEY_REFUSED, Verdict.TOPIC_REFUSED, Verdict.STALE_CREDENTIAL})
 
 
 def judge(answer: ApnsAnswer) -> Verdict:

@@ -122,7 +122,7 @@ NOT_SENT_RULES: Final = RetryRules(
 )
 
 
-def rules_of(verdict: Verdict) -> RetryRules | Outcome:
+def rules_of(verdict: Verdict) -> RetryRules | Outcome:  # noqa: PLR0911  a table, as a match so that it is whole
     """Return how a verdict is tried again, or how it ends; one that is left out here is a type error."""
     match verdict:
         case Verdict.ACCEPTED:

@@ -45,6 +45,11 @@ _COMMANDS: Final = (
     ),
     LazyCommand("dev", "Start a whole fleet here and keep it running.", "dispatcher.cli.dev:dev"),
     LazyCommand("send", "Send one notification.", "dispatcher.cli.send:send"),
+    LazyCommand(
+        "pause", "Send nothing of an app, lane or signing key until it is resumed.", "dispatcher.cli.pause:pause"
+    ),
+    LazyCommand("resume", "End a pause, whoever made it.", "dispatcher.cli.pause:resume"),
+    LazyCommand("pauses", "List what is paused.", "dispatcher.cli.pause:pauses"),
     LazyCommand("health", "Exit 0 if this host's part works.", "dispatcher.cli.health:health"),
     LazyCommand(
         "simulator",
