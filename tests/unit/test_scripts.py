@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher import ids, outbox, scripts, slots, sweeping
+from dispatcher import ids, outbox, pausing, scripts, slots, sweeping
 from dispatcher.notes import Notes
+from dispatcher.pausing import PausedBy, Scope
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
 from dispatcher.state_call import StateCall
@@ -35,6 +36,12 @@ CALLS: list[StateCall[Any]] = [
     slots.give_back(APP, 3, "one", []),
     slots.sweep(3, [APP]),
     slots.rest(APP, 3),
+    slots.unpark(3, APP, before=0.0, most=1),
+    pausing.pause(Scope(app=APP), "operator"),
+    pausing.resume(Scope(app=APP), by=PausedBy.WORKERS),
+    pausing.read(),
+    pausing.report_trouble(Scope(app=APP), "host", "BadTopic", is_certain=False, first_probe_s=1),
+    pausing.take_probe(Scope(app=APP), first_s=1, longest_s=1),
 ]
 
 
