@@ -55,6 +55,7 @@ class Reloader:
         apps: What attempts look up.
         tokens: What signs.
         drain: Called with each key id whose connections must not be used any more.
+        look_every_s: How often to look for changes, in seconds.
     """
 
     settings: Settings
@@ -62,6 +63,7 @@ class Reloader:
     apps: LiveApps
     tokens: ProviderTokens
     drain: Callable[[str], None]
+    look_every_s: float = LOOK_EVERY_S
     _stamp: _Stamp | None = None
     _told: str = ""
 
@@ -69,7 +71,7 @@ class Reloader:
         """Look again and again, until cancelled."""
         self._stamp = _stamp_of(self.settings)
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(self.look_every_s)
             if self._stamp is None or _stamp_of(self.settings) != self._stamp:
                 await self.reload()
 

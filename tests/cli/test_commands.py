@@ -51,7 +51,10 @@ def test_help_lists_every_command_but_the_hidden_one(run: Run) -> None:
     """`--help` names what there is, without the clock for tests."""
     shown = run("--help")
     assert shown.returncode == 0
-    assert all(f" {name} " in shown.stdout for name in ("demo", "dev", "health", "send", "simulator"))
+    assert all(
+        f" {name} " in shown.stdout
+        for name in ("demo", "dev", "health", "pause", "pauses", "resume", "send", "simulator")
+    )
     assert "clock" not in shown.stdout
 
 

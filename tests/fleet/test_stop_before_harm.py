@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from dispatcher import Lane
+from dispatcher import Lane, ids, redis_keys
+from dispatcher.dev.children import Child, poll
 from dispatcher.dev.simulator.device_tokens import Form, special_device_token
 from dispatcher.dev.simulator.settings import STRICT
 from dispatcher.dev.simulator.thread import SimulatorThread
@@ -22,6 +25,8 @@ from tests.fleet.conftest import Fleet
 APP, KEY = "com.example.app", "KEYLEGACY0"
 #: Of another team, under another key.
 THIRD = "com.example.third"
+#: Of the same team.
+NEW_KEY = "KEYTEAMPRO"
 REFUSED_KEY = "InvalidProviderToken"
 PAYLOAD = {"aps": {"alert": "hi"}}
 PROCESSES = 2
@@ -53,9 +58,14 @@ def carried(fleet: Fleet, key_id: str) -> list[float]:
     ]
 
 
+def parked(fleet: Fleet, app: str) -> int:
+    """Return how many of an app's batches of alerts are parked."""
+    return sum(fleet.state.zcard(redis_keys.parked(shard, app, Lane.ALERT)) for shard in range(ids.SHARDS))
+
+
 def paused(fleet: Fleet) -> list[str]:
     """Return the scopes that are paused."""
-    return [scope.decode() for scope in fleet.state.hkeys("apns:{00}:paused")]
+    return [scope.decode() for scope in fleet.state.hkeys(redis_keys.paused())]
 
 
 def test_revoked_key_under_load(fleet: Fleet, apple: SimulatorThread, devices: Devices) -> None:
@@ -89,7 +99,7 @@ def test_wrong_key_from_the_start(fleet: Fleet, apple: SimulatorThread, devices:
     start_workers(fleet)
     fleet.push.send_many(APP, devices(500), payload=PAYLOAD, push_type="alert")
     fleet.wait_for(lambda: paused(fleet) == [f"*|*|{KEY}"])
-    fleet.wait_for(lambda: fleet.state.hget("apns:{00}:paused", f"*|*|{KEY}").count(b'"probes":0') == 0)
+    fleet.wait_for(lambda: b'"probes":0' not in fleet.state.hget(redis_keys.paused(), f"*|*|{KEY}"))
     assert len(carried(fleet, KEY)) <= 8 * PROCESSES
     assert apple.call(lambda: apple.simulator.stats.answers[200, ""]) == 0
     file.write_bytes(right)
@@ -105,8 +115,7 @@ def test_wrong_environment(fleet: Fleet, devices: Devices) -> None:
     device_tokens = [special_device_token(Form.BAD, number) for number in range(10_000)]
     fleet.push.send_many(THIRD, device_tokens, payload=PAYLOAD, push_type="alert")
     fleet.wait_for(lambda: paused(fleet) == [f"{THIRD}|*|*"])
-    parked = lambda: sum(fleet.state.zcard(key) for key in fleet.state.scan_iter(f"*:parked:{THIRD}:alert"))  # noqa: E731
-    fleet.wait_for(lambda: parked() >= 20 - 1, within_s=60)
+    fleet.wait_for(lambda: parked(fleet, THIRD) == 20, within_s=60)
     fleet.push.send_many(APP, devices(100), payload=PAYLOAD, push_type="alert")
     fleet.wait_for(lambda: fleet.counters("delivered") == 100)
     assert sum(request["topic"] == THIRD for request in fleet.requests()) < 200
@@ -128,6 +137,35 @@ def test_few_bad_device_tokens(fleet: Fleet, devices: Devices) -> None:
     assert {each.outcome for each in told} == {Outcome.REFUSED}
     assert fleet.counters("delivered") == 9900
     assert paused(fleet) == []
+
+
+def test_new_key_while_workers_run(fleet: Fleet, devices: Devices) -> None:
+    """An app that is given another key under load loses nothing: no restart, no refusal, no push sent twice."""
+    start_workers(fleet)
+    fleet.warm_up("alert", 500)
+    receipt = fleet.push.send_many(APP, devices(10_000), payload=PAYLOAD, push_type="alert")
+    config = fleet.stack.config
+    changed = config.read_text(encoding="utf-8").replace(f'key = "{KEY}"', f'key = "{NEW_KEY}"')
+    config.write_text(changed, encoding="utf-8")
+    sent = receipt.accepted
+    while not any(request["key_id"] == NEW_KEY for request in fleet.requests()):
+        sent += fleet.push.send_many(APP, devices(100), payload=PAYLOAD, push_type="alert").accepted
+        fleet.wait_until_settled()
+        assert sent < 10**6, "the new key is never used"
+    for worker in [child for child in fleet.stack.children if child.name.startswith(Lane.ALERT)]:
+        worker.send_signal(signal.SIGTERM)
+        assert poll(partial(has_ended, worker), within_s=15)
+        fleet.stack.start_worker(Lane.ALERT)
+        sent += fleet.push.send_many(APP, devices(1000), payload=PAYLOAD, push_type="alert").accepted
+    fleet.wait_until_settled(within_s=60)
+    assert {request["status"] for request in fleet.requests()} == {200}
+    assert len(fleet.seen()) == len(fleet.requests()) == sent
+    assert {request["key_id"] for request in fleet.requests()} == {KEY, NEW_KEY}
+
+
+def has_ended(worker: Child) -> bool:
+    """Tell whether a process is gone."""
+    return not worker.is_running
 
 
 def write_wrong_key(file: Path) -> None:
