@@ -34,6 +34,10 @@ apns:{00}:turn:<lane>             string     which worker sweeps the lane, expir
 apns:{00}:marker:<queue>          hash       sent, time of the outstanding marker; tries; age, the queue's age in
                                              seconds when a marker last came out
 apns:{00}:feedback-call:<app>     hash       sent, when the app's feedback task was called and has not begun yet; tries
+apns:{00}:paused                  hash       "app|lane|key id", each or '*' -> JSON of a pause: reason, since, by,
+                                             probes, probe_at
+apns:{00}:reported:<scope>        hash       host -> when one of its workers reported trouble; expires by itself
+apns:{00}:alarmed:<scope>         string     somebody has told of the pause within the last minute, expiring
 apns:{00}:workers                 zset       host of a worker and lane -> when it last swept or sent
 apns:{NN}:clock                   string     seconds added to the server's clock; only read in development
 """
@@ -161,6 +165,21 @@ def marker(queue: str) -> str:
 def feedback_call(app: str) -> str:
     """Return the key of the outstanding call of an app's feedback task."""
     return f"{prefix(FLEET_SHARD)}feedback-call:{app}"
+
+
+def paused() -> str:
+    """Return the key of what is paused."""
+    return f"{prefix(FLEET_SHARD)}paused"
+
+
+def reported(scope: str) -> str:
+    """Return the key of who reported trouble with a scope."""
+    return f"{prefix(FLEET_SHARD)}reported:{scope}"
+
+
+def alarmed(scope: str) -> str:
+    """Return the key that keeps a pause from being told of more than once a minute."""
+    return f"{prefix(FLEET_SHARD)}alarmed:{scope}"
 
 
 def workers() -> str:

@@ -30,9 +30,15 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "claim_slots": ("slots",),
     "give_back": ("slots",),
     "sweep_slots": ("slots",),
+    "unpark_slots": ("slots",),
     "rest": (),
     "trim_streams": (),
     "unheard": (),
+    "pause": ("pauses",),
+    "resume": ("pauses",),
+    "read_pauses": (),
+    "report_trouble": ("pauses",),
+    "take_probe": ("pauses",),
     "time": (),
 }
 

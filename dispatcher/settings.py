@@ -130,6 +130,7 @@ class Settings:
         workers: How workers send.
         idempotency_window_s: How long an idempotency key is remembered, in seconds.
         retry_scale: What every retry delay is multiplied by; 1 in production.
+        config_file: Where apps and keys were read from, an absolute path.
     """
 
     mode: Mode
@@ -142,6 +143,7 @@ class Settings:
     workers: WorkerSettings
     idempotency_window_s: int
     retry_scale: float
+    config_file: Path
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -239,6 +241,7 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
         ),
         idempotency_window_s=document.enqueue.idempotency_window_s,
         retry_scale=document.development.retry_scale,
+        config_file=Path(variables.config).absolute(),
     )
 
 

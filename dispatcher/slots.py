@@ -198,6 +198,26 @@ def sweep(shard: int, apps: Sequence[str]) -> StateCall[list[sweeping.Message]]:
     )
 
 
+def unpark(shard: int, app: str, *, before: float, most: int) -> StateCall[list[sweeping.Message]]:
+    """Hold parked slots that are to be looked at before a time: infinity for all, now for what has expired.
+
+    The reply is the wake-up to publish, if one is needed.
+    """
+    wake_up = routing.wake_up_id(app, shard)
+    return StateCall(
+        script="unpark_slots",
+        shard=shard,
+        keys=(
+            redis_keys.slot_parked(shard, app),
+            redis_keys.held(shard, app),
+            redis_keys.queued(shard, _QUEUE),
+            redis_keys.leased(shard, Lane.BACKGROUND),
+        ),
+        args=(before, most, wake_up),
+        read=lambda reply: [wake_up_message(wake_up)] if reply else [],
+    )
+
+
 def cancel(shard: int, apns_id: str) -> StateCall[Cancellation]:
     """Cancel a notification that went into a slot of this shard."""
     return StateCall(

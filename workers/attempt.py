@@ -3,132 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
 
 import structlog
 
 from dispatcher.errors import SigningError, TransportError
 from dispatcher.feedback import Outcome
-from dispatcher.push_types import PUSH_TYPES, Lane
-from dispatcher.record import Record
+from dispatcher.push_types import PUSH_TYPES
 from dispatcher.settings import App
 from workers import retry
-from workers.lease import LANE_TIMES, SHORTEST_DEADLINE_S, LaneTimes, Lease
-from workers.retry import Decision, Finish, Park, Release, Retry
-from workers.transport.port import GateClosedError, PushRequest, Transport
+from workers.lease import LANE_TIMES, SHORTEST_DEADLINE_S, LaneTimes
+from workers.reasons import STOPPING, SUSPICIOUS, judge
+from workers.retry import Circumstances, Decision, Finish, Park, Release, Retry
+from workers.safeguards import Hold, Pass, Watch
+from workers.sending import Attempt, Pauses, Sending
+from workers.transport.port import ApnsAnswer, GateClosedError, PushRequest
+
+__all__ = ["Attempt", "Pauses", "Sending", "make_attempt", "send_each"]
 
 log = structlog.get_logger()
 
 #: An app that this worker does not know may be known after the next deployment.
 UNKNOWN_APP_DELAY_S: Final = 60.0
 
-
-class Pauses(Protocol):
-    """What must not be sent at present, because it would only do harm."""
-
-    def is_paused(self, app: str, lane: Lane) -> bool:
-        """Tell whether an app's notifications of a lane are parked."""
-        ...
-
-    async def take_probe(self, app: str, lane: Lane) -> bool:
-        """Ask whether one notification may be sent all the same, to see whether the trouble is over."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
-    """What every attempt of a process shares.
-
-    Attributes:
-        transport: The way to APNs.
-        apps: The apps this worker knows, by bundle id.
-        now: The state server's clock, Unix seconds.
-        dice: Random numbers from 0 up to 1.
-        retry_scale: Factor on every delay.
-        has_stopped: Whether this process opens no stream any more, because it ends.
-        pauses: What must not be sent at present.
-    """
-
-    transport: Transport
-    apps: Mapping[str, App]
-    now: Callable[[], float]
-    dice: Callable[[], float]
-    retry_scale: float
-    has_stopped: Callable[[], bool]
-    pauses: Pauses
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One notification, ready to be sent.
-
-    Attributes:
-        record: The record it is part of.
-        index: Its place there.
-        apns_id: Its id.
-        accepted_at: When it was accepted, Unix seconds.
-        attempts: Attempts used before.
-        lease: The claim it is sent under.
-        is_probe: It is sent though its app or key is paused.
-        is_cancelled: Tells whether it must not be sent any more.
-    """
-
-    record: Record
-    index: int
-    apns_id: str
-    accepted_at: float
-    attempts: int
-    lease: Lease
-    is_probe: bool = False
-    is_cancelled: Callable[[], bool] = lambda: False
-
-    @property
-    def expires_at(self) -> float | None:
-        """When it must not be sent any more, Unix seconds; None for never."""
-        return self.record.expires_at(self.accepted_at)
-
-    @property
-    def lane(self) -> Lane:
-        """The lane it is sent in."""
-        return PUSH_TYPES[self.record.push_type].lane
+_LEASE_MARGIN_S: Final = 1.0
+_LOOK_AGAIN_S: Final = 0.05
 
 
 async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
     """Send a notification if it still may be sent, and decide what becomes of it."""
-    if _is_expired(attempt, sending.now()):
-        return _expired()
-    if sending.pauses.is_paused(attempt.record.app, attempt.lane) and not attempt.is_probe:
-        return Park()
+    decision = await _try(attempt, sending)
+    if isinstance(decision, Retry) and decision.at_once:
+        return await _try(replace(attempt, attempts=decision.attempts), sending, is_second=True)
+    return decision
+
+
+async def _try(attempt: Attempt, sending: Sending, *, is_second: bool = False) -> Decision:
     app = sending.apps.get(attempt.record.app)
     if app is None:
-        return Retry(delay_s=UNKNOWN_APP_DELAY_S, attempts=attempt.attempts, reason="app not configured here")
+        is_over = attempt.is_expired(sending.now())
+        reason = "app not configured here"
+        return _expired() if is_over else Retry(delay_s=UNKNOWN_APP_DELAY_S, attempts=attempt.attempts, reason=reason)
+    watch = sending.safeguards.watch(app, attempt.lane, attempt.record.environment)
+    one_try = _Try(attempt=attempt, sending=sending, app=app, watch=watch, is_second=is_second)
+    await watch.gate.enter()
     try:
-        answer = await sending.transport.send(_request(attempt, app, sending))
-    except GateClosedError:
-        return _expired() if _is_expired(attempt, sending.now()) else Release()
-    except Exception as exc:  # noqa: BLE001  what it was is decided in one place
-        return _decide_failure(attempt, sending, exc)
-    return retry.decide(
-        answer,
-        attempts=attempt.attempts,
-        time_left_s=_time_left_s(attempt, sending.now()),
-        scale=sending.retry_scale,
-        dice=sending.dice(),
-    )
-
-
-def _decide_failure(attempt: Attempt, sending: Sending, exc: Exception) -> Decision:
-    match exc:
-        case TransportError():
-            return _silence(attempt, sending, exc.reason, maybe_sent=exc.maybe_sent)
-        case SigningError():
-            return _silence(attempt, sending, str(exc), maybe_sent=False)
-        case _:
-            # A mistake of ours: one notification that nobody can send must not hold up its batch for ever.
-            log.error("attempt_failed", apns_id=attempt.apns_id, exc_info=exc)
-            return _silence(attempt, sending, f"failed in the worker ({type(exc).__name__})", maybe_sent=True)
+        reply = await one_try.send()
+    finally:
+        watch.gate.leave()
+    return await one_try.decide(*reply) if isinstance(reply, tuple) else reply
 
 
 async def send_each(attempts: list[Attempt], note: Callable[[Attempt, Decision], None], sending: Sending) -> None:
@@ -142,55 +68,144 @@ async def send_each(attempts: list[Attempt], note: Callable[[Attempt, Decision],
             group.create_task(send_one(attempt))
 
 
-def _request(attempt: Attempt, app: App, sending: Sending) -> PushRequest:
-    record = attempt.record
-    push_type = PUSH_TYPES[record.push_type]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Try:
+    """One notification on one stream."""
 
-    def may_open() -> bool:
-        is_over = sending.has_stopped() or attempt.is_cancelled() or _is_expired(attempt, sending.now())
-        return not is_over and attempt.lease.may_open()
+    attempt: Attempt
+    sending: Sending
+    app: App
+    watch: Watch
+    is_second: bool
 
-    return PushRequest(
-        environment=record.environment,
-        key_id=app.key_id,
-        device_token=record.device_tokens[attempt.index],
-        apns_id=attempt.apns_id,
-        topic=push_type.topic(record.app),
-        push_type=push_type.name,
-        priority=record.priority,
-        expiration=record.expiration,
-        collapse_id=record.collapse_id,
-        payload=record.payload,
-        deadline_s=_deadline_s(LANE_TIMES[push_type.lane], _time_left_s(attempt, sending.now())),
-        may_open=may_open,
-    )
+    async def send(self) -> tuple[ApnsAnswer, Pass] | Decision:
+        """Send it, if it may be sent; returns what APNs answered, or what becomes of it without an answer."""
+        way = self._admit()
+        if not isinstance(way, Pass):
+            return way
+        try:
+            return await self.sending.transport.send(self._request(way)), way
+        except GateClosedError:
+            self.watch.note_silence(way=way, was_sent=True, now=self.sending.now())
+            return self._closed()
+        except Exception as exc:  # noqa: BLE001  what it was is decided in one place
+            return self._decide_failure(exc, way)
+
+    async def decide(self, answer: ApnsAnswer, way: Pass) -> Decision:
+        """Decide what becomes of a notification that APNs answered."""
+        sending, now, verdict = self.sending, self.sending.now(), judge(answer)
+        trouble = self.watch.note(answer, verdict, way=way, now=now, dice=sending.dice())
+        if trouble is not None:
+            await sending.safeguards.fleet.report(trouble)
+        if self.attempt.is_probe:
+            await sending.safeguards.fleet.recovered(self.app.bundle_id, self.attempt.lane, verdict)
+        if verdict in SUSPICIOUS:
+            return await self._decide_when_clear(answer)
+        if verdict in STOPPING and self._is_paused():
+            return Park()
+        return retry.decide(answer, self._circumstances(lasted_s=self.watch.stopped_for_s(now)))
+
+    async def _decide_when_clear(self, answer: ApnsAnswer) -> Decision:
+        """Report a device token dead only if it is not one of very many: they would all be deleted."""
+        now = asyncio.get_running_loop().time
+        ends = now() + min(LANE_TIMES[self.attempt.lane].hold_s, self.attempt.lease.left_s - _LEASE_MARGIN_S)
+        while True:
+            if self._is_paused():
+                return Park()
+            if (hold := self.watch.suspected(self.sending.now())) is not None:
+                return self._wait(hold)
+            if self.watch.is_environment_clear or now() >= ends:
+                return retry.decide(answer, self._circumstances())
+            if self.sending.has_stopped():
+                return Release()
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def _admit(self) -> Pass | Decision:
+        attempt, now = self.attempt, self.sending.now()
+        if attempt.is_expired(now):
+            return _expired()
+        if self._is_paused() and not attempt.is_probe:
+            return Park()
+        way = self.watch.admit(now, is_probe=attempt.is_probe)
+        return self._wait(way) if isinstance(way, Hold) else way
+
+    def _closed(self) -> Decision:
+        """Return what becomes of a notification that might not leave any more when a stream was free."""
+        attempt, now = self.attempt, self.sending.now()
+        if attempt.is_expired(now):
+            return _expired()
+        if self.sending.has_stopped() or attempt.is_cancelled() or not attempt.lease.may_open():
+            return Release()
+        return Park() if self._is_paused() else self._hold() or Release()
+
+    def _hold(self) -> Decision | None:
+        held = self.watch.held(self.sending.now())
+        return None if held is None else self._wait(held)
+
+    def _wait(self, hold: Hold) -> Decision:
+        return retry.wait(hold.reason, self._circumstances(lasted_s=hold.lasted_s), least_s=hold.least_s)
+
+    def _is_paused(self) -> bool:
+        return self.sending.pauses.is_paused(self.app.bundle_id, self.attempt.lane)
+
+    def _decide_failure(self, exc: Exception, way: Pass) -> Decision:
+        match exc:
+            case TransportError():
+                return self._silence(exc.reason, way, maybe_sent=exc.maybe_sent)
+            case SigningError():
+                return self._silence(str(exc), way, maybe_sent=False)
+            case _:
+                # A mistake of ours: one notification that nobody can send must not hold up its batch for ever.
+                log.error("attempt_failed", apns_id=self.attempt.apns_id, exc_info=exc)
+                return self._silence(f"failed in the worker ({type(exc).__name__})", way, maybe_sent=True)
+
+    def _silence(self, reason: str, way: Pass, *, maybe_sent: bool) -> Decision:
+        lasted_s = self.watch.note_silence(way=way, was_sent=maybe_sent, now=self.sending.now())
+        return retry.decide_silence(reason, self._circumstances(lasted_s=lasted_s), maybe_sent=maybe_sent)
+
+    def _circumstances(self, *, lasted_s: float = 0.0) -> Circumstances:
+        return Circumstances(
+            lane=self.attempt.lane,
+            attempts=self.attempt.attempts,
+            time_left_s=self.attempt.time_left_s(self.sending.now()),
+            lasted_s=lasted_s,
+            scale=self.sending.retry_scale,
+            dice=self.sending.dice(),
+            is_second=self.is_second,
+        )
+
+    def _may_open(self, way: Pass) -> bool:
+        attempt, sending = self.attempt, self.sending
+        now = sending.now()
+        is_over = sending.has_stopped() or attempt.is_cancelled() or attempt.is_expired(now)
+        if is_over or not attempt.lease.may_open():
+            return False
+        is_free = way is Pass.PROBE or self.watch.is_open(now)
+        return is_free and (attempt.is_probe or not self._is_paused())
+
+    def _request(self, way: Pass) -> PushRequest:
+        attempt, record = self.attempt, self.attempt.record
+        push_type = PUSH_TYPES[record.push_type]
+        return PushRequest(
+            environment=record.environment,
+            key_id=self.app.key_id,
+            device_token=record.device_tokens[attempt.index],
+            apns_id=attempt.apns_id,
+            topic=push_type.topic(record.app),
+            push_type=push_type.name,
+            priority=record.priority,
+            expiration=record.expiration,
+            collapse_id=record.collapse_id,
+            payload=record.payload,
+            deadline_s=_deadline_s(LANE_TIMES[push_type.lane], attempt.time_left_s(self.sending.now())),
+            may_open=partial(self._may_open, way),
+        )
 
 
 def _deadline_s(times: LaneTimes, time_left_s: float | None) -> float:
-    if time_left_s is None or not times.ends_with_expiry:
+    if time_left_s is None or not times.is_call:
         return times.deadline_s
     return min(times.deadline_s, max(SHORTEST_DEADLINE_S, time_left_s))
-
-
-def _silence(attempt: Attempt, sending: Sending, reason: str, *, maybe_sent: bool) -> Decision:
-    return retry.decide_silence(
-        reason,
-        maybe_sent=maybe_sent,
-        attempts=attempt.attempts,
-        time_left_s=_time_left_s(attempt, sending.now()),
-        scale=sending.retry_scale,
-        dice=sending.dice(),
-    )
-
-
-def _time_left_s(attempt: Attempt, now: float) -> float | None:
-    expires_at = attempt.expires_at
-    return None if expires_at is None else expires_at - now
-
-
-def _is_expired(attempt: Attempt, now: float) -> bool:
-    expires_at = attempt.expires_at
-    return expires_at is not None and now >= expires_at
 
 
 def _expired() -> Finish:

@@ -44,6 +44,11 @@ class LoadedKey:
     team_id: str
     private_key: EllipticCurvePrivateKey = field(repr=False)
 
+    def is_same(self, other: LoadedKey) -> bool:
+        """Tell whether both sign to the same bytes."""
+        ours, theirs = (one.private_key.public_key().public_numbers() for one in (self, other))
+        return (self.key_id, self.team_id, ours) == (other.key_id, other.team_id, theirs)
+
 
 def load_signing_keys(settings: Settings) -> Mapping[str, LoadedKey]:
     """Load every configured signing key, by key id.

@@ -20,14 +20,16 @@ class LaneTimes:
     Attributes:
         lease_s: A claim's length, in seconds.
         deadline_s: How long a push waits for its answer; no stream is opened later than that before the lease ends.
-        ends_with_expiry: Whether an answer is not waited for when the notification's own time is over.
+        is_call: Whether its pushes ring: worth nothing when late, so neither answers nor retries outlive their time.
+        hold_s: How long the news that a device token is dead waits until it is known not to be one of very many.
         progress_s: How long answers wait to be noted.
         progress_answers: How many answers are noted together at most.
     """
 
     lease_s: float = 30.0
     deadline_s: float = 10.0
-    ends_with_expiry: bool = False
+    is_call: bool = False
+    hold_s: float = 5.0
     progress_s: float = 0.05
     progress_answers: int = 100
 
@@ -36,7 +38,7 @@ class LaneTimes:
 SHORTEST_DEADLINE_S: Final = 1.0
 
 LANE_TIMES: Final[Mapping[Lane, LaneTimes]] = {
-    Lane.VOIP: LaneTimes(lease_s=7.0, deadline_s=5.0, ends_with_expiry=True, progress_answers=1),
+    Lane.VOIP: LaneTimes(lease_s=7.0, deadline_s=5.0, is_call=True, hold_s=1.0, progress_answers=1),
     Lane.ALERT: LaneTimes(),
     Lane.BACKGROUND: LaneTimes(),
 }
@@ -66,6 +68,11 @@ class Lease:
     def lose(self) -> None:
         """Note that somebody else holds the claim now."""
         self._is_lost = True
+
+    @property
+    def left_s(self) -> float:
+        """How long it still runs, in seconds; negative when it is over."""
+        return self._ends - self._monotonic()
 
     @property
     def renew_every_s(self) -> float:

@@ -1,15 +1,20 @@
 """Decide what becomes of a notification after an answer or silence.
 
-Pure: time, the number of the attempt and the dice are arguments.
+Pure: time, the number of the attempt and the dice are arguments. Waiting that is not failing uses up no attempt; since
+attempts do not count it, its delay grows with how long the cause has lasted.
+
+Source: "Handling notification responses from APNs": 15 minutes after 500 and 503, later after TooManyRequests. A call
+has rung long before that, so calls have rules of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from dispatcher.feedback import Outcome
+from dispatcher.push_types import Lane
+from workers.lease import LANE_TIMES
 from workers.reasons import Verdict, judge
 from workers.transport.port import ApnsAnswer
 
@@ -41,11 +46,13 @@ class Retry:
         delay_s: Seconds to wait.
         attempts: Attempts used so far, the one just made included if it counts.
         reason: Why.
+        at_once: Try a second time before it is given back to wait.
     """
 
     delay_s: float
     attempts: int
     reason: str
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,93 +73,153 @@ class RetryRule:
     """How often and how late to try again.
 
     Attributes:
-        first_delay_s: Delay after the first attempt; doubles with each that counts.
-        max_delay_s: Where doubling ends.
+        first_delay_s: Delay after the first attempt; doubles with each that counts. Where none counts it grows with
+            the time for which the cause has lasted.
+        max_delay_s: Where growing ends.
         max_attempts: Attempts after which it is a dead letter; None when waiting uses none up.
+        at_once: The second try is made before anything else, over another connection if the first is gone.
     """
 
     first_delay_s: float
     max_delay_s: float
     max_attempts: int | None
+    at_once: bool = False
 
 
-#: Apple: "retry after 15 minutes" for 500 and 503, "after a delay" for TooManyRequests.
-RETRY_RULES: Final[Mapping[Verdict, RetryRule]] = {
-    Verdict.SLOW_DOWN: RetryRule(first_delay_s=_MINUTE_S, max_delay_s=16 * _MINUTE_S, max_attempts=6),
-    Verdict.SERVER_TROUBLE: RetryRule(first_delay_s=15 * _MINUTE_S, max_delay_s=60 * _MINUTE_S, max_attempts=6),
-    Verdict.SERVER_LEAVING: RetryRule(first_delay_s=1.0, max_delay_s=_MINUTE_S, max_attempts=10),
-    Verdict.STALE_CREDENTIAL: RetryRule(first_delay_s=5.0, max_delay_s=5.0, max_attempts=None),
-    Verdict.TOKEN_CHURN: RetryRule(first_delay_s=5 * _MINUTE_S, max_delay_s=5 * _MINUTE_S, max_attempts=None),
-    Verdict.CONFIGURATION: RetryRule(first_delay_s=5 * _MINUTE_S, max_delay_s=5 * _MINUTE_S, max_attempts=None),
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRules:
+    """The rules of one case.
+
+    Attributes:
+        ordinary: For everything that may be late.
+        call: For what rings.
+    """
+
+    ordinary: RetryRule
+    call: RetryRule
+
+    def of(self, lane: Lane) -> RetryRule:
+        """Return the rule for a lane's pushes."""
+        return self.call if LANE_TIMES[lane].is_call else self.ordinary
+
+
+_WAIT: Final = RetryRule(first_delay_s=2.0, max_delay_s=30.0, max_attempts=None)
+_CALL_WAIT: Final = RetryRule(first_delay_s=1.0, max_delay_s=5.0, max_attempts=None)
+_SERVER_RULES: Final = RetryRules(
+    ordinary=RetryRule(first_delay_s=15 * _MINUTE_S, max_delay_s=60 * _MINUTE_S, max_attempts=6),
+    call=RetryRule(first_delay_s=2.0, max_delay_s=2.0, max_attempts=2),
+)
+_STOP_RULES: Final = RetryRules(ordinary=_WAIT, call=_CALL_WAIT)
 
 #: No answer: the push may have been sent, or certainly was not.
-SILENCE_RULE: Final = RetryRule(first_delay_s=5.0, max_delay_s=5 * _MINUTE_S, max_attempts=6)
-NOT_SENT_RULE: Final = RetryRule(first_delay_s=3.0, max_delay_s=3.0, max_attempts=None)
+SILENCE_RULES: Final = RetryRules(
+    ordinary=RetryRule(first_delay_s=5.0, max_delay_s=5 * _MINUTE_S, max_attempts=6),
+    call=RetryRule(first_delay_s=0.5, max_delay_s=4.0, max_attempts=6, at_once=True),
+)
+NOT_SENT_RULES: Final = RetryRules(
+    ordinary=RetryRule(first_delay_s=3.0, max_delay_s=_MINUTE_S, max_attempts=None, at_once=True),
+    call=RetryRule(first_delay_s=0.5, max_delay_s=4.0, max_attempts=None, at_once=True),
+)
 
-_ENDS: Final[Mapping[Verdict, Outcome]] = {
-    Verdict.ACCEPTED: Outcome.DELIVERED,
-    Verdict.DEVICE_GONE: Outcome.UNREGISTERED,
-    Verdict.WRONG_DEVICE: Outcome.REFUSED,
-    Verdict.REFUSED: Outcome.REFUSED,
-}
+
+def rules_of(verdict: Verdict) -> RetryRules | Outcome:  # noqa: PLR0911  a table, as a match so that it is whole
+    """Return how a verdict is tried again, or how it ends; one that is left out here is a type error."""
+    match verdict:
+        case Verdict.ACCEPTED:
+            return Outcome.DELIVERED
+        case Verdict.DEVICE_GONE:
+            return Outcome.UNREGISTERED
+        case Verdict.WRONG_DEVICE | Verdict.REFUSED:
+            return Outcome.REFUSED
+        case Verdict.SLOW_DOWN:
+            return RetryRules(
+                ordinary=RetryRule(first_delay_s=_MINUTE_S, max_delay_s=16 * _MINUTE_S, max_attempts=6),
+                call=RetryRule(first_delay_s=2.0, max_delay_s=8.0, max_attempts=4),
+            )
+        case Verdict.SERVER_TROUBLE | Verdict.SERVER_FAULT:
+            return _SERVER_RULES
+        case Verdict.SERVER_LEAVING:
+            return RetryRules(
+                ordinary=RetryRule(first_delay_s=1.0, max_delay_s=_MINUTE_S, max_attempts=10),
+                call=RetryRule(first_delay_s=0.5, max_delay_s=4.0, max_attempts=10, at_once=True),
+            )
+        case Verdict.STALE_CREDENTIAL:
+            return RetryRules(
+                ordinary=RetryRule(first_delay_s=5.0, max_delay_s=5 * _MINUTE_S, max_attempts=None), call=_CALL_WAIT
+            )
+        case Verdict.TOKEN_CHURN:
+            return RetryRules(
+                ordinary=RetryRule(first_delay_s=5 * _MINUTE_S, max_delay_s=5 * _MINUTE_S, max_attempts=None),
+                call=_CALL_WAIT,
+            )
+        case Verdict.KEY_REFUSED | Verdict.TOPIC_REFUSED:
+            return _STOP_RULES
 
 
-def decide(
-    answer: ApnsAnswer, *, attempts: int, time_left_s: float | None, scale: float, dice: float
-) -> Finish | Retry:
-    """Return what becomes of a notification that APNs answered.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a decision depends on besides the answer.
 
-    Args:
-        answer: What APNs said.
+    Attributes:
+        lane: The lane it is sent in.
         attempts: Attempts that counted before this one.
         time_left_s: Seconds until the notification expires; None when it does not.
+        lasted_s: For how long this process has seen the cause, in seconds; 0 when it is new.
         scale: Factor on every delay; below 1 only in development.
         dice: 0 up to 1, adds up to a quarter of the delay, so that retries do not come together.
+        is_second: The first try was made a moment ago, so another one is not made at once.
     """
-    verdict = judge(answer)
-    if outcome := _ENDS.get(verdict):
-        return Finish(
-            outcome=outcome, status=answer.status, reason=answer.reason, unregistered_at=answer.unregistered_at
-        )
-    rule = RETRY_RULES[verdict]
+
+    lane: Lane
+    attempts: int
+    time_left_s: float | None
+    lasted_s: float = 0.0
+    scale: float
+    dice: float
+    is_second: bool = False
+
+
+def decide(answer: ApnsAnswer, given: Circumstances) -> Finish | Retry:
+    """Return what becomes of a notification that APNs answered."""
+    rules = rules_of(judge(answer))
+    if isinstance(rules, Outcome):
+        return Finish(outcome=rules, status=answer.status, reason=answer.reason, unregistered_at=answer.unregistered_at)
     reason = answer.reason or f"status {answer.status}"
-    return _again(
-        rule,
-        reason,
-        status=answer.status,
-        retry_after_s=answer.retry_after_s,
-        attempts=attempts,
-        time_left_s=time_left_s,
-        scale=scale,
-        dice=dice,
-    )
+    return _again(rules.of(given.lane), reason, given, status=answer.status, retry_after_s=answer.retry_after_s)
 
 
-def decide_silence(
-    reason: str, *, maybe_sent: bool, attempts: int, time_left_s: float | None, scale: float, dice: float
-) -> Finish | Retry:
+def decide_silence(reason: str, given: Circumstances, *, maybe_sent: bool) -> Finish | Retry:
     """Return what becomes of a notification that got no answer."""
-    rule = SILENCE_RULE if maybe_sent else NOT_SENT_RULE
-    return _again(rule, reason, attempts=attempts, time_left_s=time_left_s, scale=scale, dice=dice)
+    rules = SILENCE_RULES if maybe_sent else NOT_SENT_RULES
+    return _again(rules.of(given.lane), reason, given)
+
+
+def wait(reason: str, given: Circumstances, *, least_s: float = 0.0) -> Finish | Retry:
+    """Return what becomes of a notification that is held back for a while, without an attempt.
+
+    Args:
+        least_s: How long at least, in seconds that are not scaled.
+    """
+    return _again(_STOP_RULES.of(given.lane), reason, given, least_s=least_s)
 
 
 def _again(
     rule: RetryRule,
     reason: str,
+    given: Circumstances,
     *,
     status: int = 0,
     retry_after_s: float | None = None,
-    attempts: int,
-    time_left_s: float | None,
-    scale: float,
-    dice: float,
+    least_s: float = 0.0,
 ) -> Finish | Retry:
-    used = attempts + (rule.max_attempts is not None)
+    is_counted = rule.max_attempts is not None
+    used = given.attempts + is_counted
     if rule.max_attempts is not None and used >= rule.max_attempts:
         return Finish(outcome=Outcome.DEAD_LETTERED, status=status, reason=reason)
-    delay_s = min(rule.max_delay_s, rule.first_delay_s * 2 ** min(attempts, 20))
-    delay_s = scale * max(delay_s * (1 + dice / 4), retry_after_s or 0.0)
-    if time_left_s is not None and delay_s >= time_left_s:
+    grown_s = rule.first_delay_s * 2 ** min(given.attempts, 20) if is_counted else given.lasted_s / given.scale
+    delay_s = min(rule.max_delay_s, max(rule.first_delay_s, grown_s)) * (1 + given.dice / 4)
+    delay_s = max(given.scale * max(delay_s, retry_after_s or 0.0), least_s)
+    at_once = rule.at_once and not given.is_second and (not is_counted or given.attempts == 0)
+    if given.time_left_s is not None and (0.0 if at_once else delay_s) >= given.time_left_s:
         return Finish(outcome=Outcome.EXPIRED, status=status, reason=reason)
-    return Retry(delay_s=delay_s, attempts=used, reason=reason)
+    return Retry(delay_s=delay_s, attempts=used, reason=reason, at_once=at_once)

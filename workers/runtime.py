@@ -7,7 +7,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,19 +22,23 @@ from dispatcher import redis_keys, routing
 from dispatcher.errors import SettingsError
 from dispatcher.messages import Publisher, make_celery
 from dispatcher.push_types import Lane
-from dispatcher.settings import Settings
+from dispatcher.settings import App, Settings
 from dispatcher.state_server import AsyncStateServer
 from workers import broker
 from workers.attempt import Sending
 from workers.edges import Edges
 from workers.feedback_pump import FeedbackPump
 from workers.key_files import load_signing_keys
-from workers.pauses import NothingPaused
+from workers.pauses import FleetPauses
 from workers.pool import stopping
+from workers.reloading import LiveApps, Reloader
+from workers.safeguards import Safeguards
 from workers.signing import ProviderTokens
+from workers.start_gate import START_IN_FLIGHT
 from workers.state_clock import StateClock
 from workers.sweeper import Sweeper
 from workers.transport.choice import make_transport
+from workers.unparking import Unparker
 
 #: After SIGTERM no stream is opened later than this; the pool cuts off what is still unanswered a second later.
 STOP_SENDING_S: Final = 8.0
@@ -74,33 +78,37 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
     settings: Settings = app.conf.apns_settings
     state = AsyncStateServer(settings.state_url.get_secret_value(), clock=settings.clock)
     clock = StateClock(state, settings.clock, time.monotonic)
-    tokens = ProviderTokens(load_signing_keys(settings))
+    apps, tokens = LiveApps(settings.apps), ProviderTokens(load_signing_keys(settings))
     await _first_comparison(clock, state, settings)
     transport = make_transport(settings, tokens=tokens, now=clock.now, dice=random.random)
     publisher = Publisher(make_celery(settings.broker_url.get_secret_value(), timeout_s=_BROKER_TIMEOUT_S))
     has_stopped = asyncio.Event()
+    safeguards, pauses = await _make_safeguards(state, apps, settings.retry_scale)
     sending = Sending(
         transport=transport,
-        apps=settings.apps,
+        apps=apps,
         now=clock.now,
         dice=random.random,
         retry_scale=settings.retry_scale,
         has_stopped=has_stopped.is_set,
-        pauses=NothingPaused(),
+        pauses=pauses,
+        safeguards=safeguards,
     )
     worker = f"{socket.gethostname()}:{os.getpid()}"
     sweepers = {
         lane: Sweeper(
             lane=lane,
-            apps=tuple(settings.apps),
+            apps=apps,
             state=state,
             publisher=publisher,
             worker=worker,
             now=clock.now,
+            unparker=Unparker(lane=lane, apps=apps, state=state, pauses=pauses, now=clock.now),
         )
         for lane in served_lanes(app.amqp.queues.consume_from)
     }
-    pump = FeedbackPump(apps=settings.apps, state=state, publisher=publisher, worker=worker)
+    pump = FeedbackPump(apps=apps, state=state, publisher=publisher, worker=worker)
+    reloader = Reloader(settings=settings, read=Settings.from_env, apps=apps, tokens=tokens, drain=transport.drain)
     broker.on_garbage = partial(_count_garbage, state, asyncio.get_running_loop())
     runtime = Runtime(edges=Edges(state=state, sending=sending, monotonic=time.monotonic), sweepers=sweepers)
     _current.set(runtime)
@@ -108,6 +116,8 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
         asyncio.create_task(clock.keep_comparing()),
         asyncio.create_task(_stop_sending(has_stopped)),
         asyncio.create_task(pump.keep_pumping()),
+        asyncio.create_task(pauses.keep_reading()),
+        asyncio.create_task(reloader.keep_watching()),
         *(asyncio.create_task(sweeper.keep_sweeping()) for sweeper in sweepers.values()),
     ]
     try:
@@ -117,6 +127,17 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
             chore.cancel()
         await transport.close()
         await state.close()
+
+
+async def _make_safeguards(
+    state: AsyncStateServer, apps: Mapping[str, App], scale: float
+) -> tuple[Safeguards, FleetPauses]:
+    """Make what keeps this process from doing harm; it knows the fleet's pauses before it sends anything."""
+    safeguards = Safeguards(scale=scale, start_in_flight=START_IN_FLIGHT)
+    pauses = FleetPauses(state, apps=apps, host=socket.gethostname(), scale=scale, lift=safeguards.lift)
+    safeguards.fleet = pauses
+    await pauses.refresh()
+    return safeguards, pauses
 
 
 def served_lanes(queues: Collection[str]) -> list[Lane]:

@@ -84,6 +84,18 @@ class ProviderTokens:
         self._loaded_keys = loaded_keys
         self._signed: dict[str, dict[int, ProviderToken]] = {key_id: {} for key_id in loaded_keys}
 
+    def replace(self, loaded_keys: Mapping[str, LoadedKey]) -> set[str]:
+        """Sign with other keys from now on; returns the ids of those that are new, changed or gone."""
+        before, self._loaded_keys = self._loaded_keys, loaded_keys
+        changed = {
+            key_id
+            for key_id in before.keys() | loaded_keys.keys()
+            if key_id not in before or key_id not in loaded_keys or not before[key_id].is_same(loaded_keys[key_id])
+        }
+        kept = loaded_keys.keys() - changed
+        self._signed = {key_id: self._signed[key_id] if key_id in kept else {} for key_id in loaded_keys}
+        return changed
+
     def current(self, key_id: str, now: float) -> ProviderToken:
         """Return the token in use at `now`, Unix seconds of the state server's clock.
 

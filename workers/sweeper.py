@@ -7,7 +7,7 @@ atomic script.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ from dispatcher.push_types import Lane
 from dispatcher.state_server import AsyncStateServer
 from dispatcher.sweeping import SWEEP_LIMIT, Message
 from workers.turns import has_turn
+from workers.unparking import Unparker
 
 SWEEP_EVERY_S: Final = 1.0
 #: A batch published this long before a marker was sent must have been seen before the marker comes out; longer than a
@@ -45,14 +46,16 @@ class Sweeper:
         publisher: Where messages go.
         worker: This process, unique in the fleet: host, process id.
         now: The state server's clock, Unix seconds.
+        unparker: Looks after what the lane has parked.
     """
 
     lane: Lane
-    apps: Sequence[str]
+    apps: Collection[str]
     state: AsyncStateServer
     publisher: Publisher
     worker: str
     now: Callable[[], float]
+    unparker: Unparker | None = None
 
     async def keep_sweeping(self) -> None:
         """Sweep when it is our turn, until cancelled."""
@@ -71,8 +74,10 @@ class Sweeper:
         swept = await self.state.run_all(sweeping.sweep(shard, self.lane) for shard in range(ids.SHARDS))
         messages = [message for one in swept for message in one.messages]
         if self.lane is Lane.BACKGROUND:
-            calls = [slots.sweep(shard, self.apps) for shard in range(ids.SHARDS)]
+            calls = [slots.sweep(shard, tuple(self.apps)) for shard in range(ids.SHARDS)]
             messages += [message for found in await self.state.run_all(calls) for message in found]
+        if self.unparker is not None:
+            messages += await self.unparker.sweep()
         await self._publish(messages)
         for queue in routing.LANE_QUEUES[self.lane]:
             await self._send_marker(queue, [one.oldest[queue] for one in swept if queue in one.oldest])

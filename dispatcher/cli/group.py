@@ -48,6 +48,11 @@ _COMMANDS: Final = (
     LazyCommand("status", "Show where a notification is.", "dispatcher.cli.status:status"),
     LazyCommand("cancel", "Cancel one notification.", "dispatcher.cli.cancel:cancel"),
     LazyCommand("dead", "Look through what could not be sent, send it again, or drop it.", "dispatcher.cli.dead:dead"),
+    LazyCommand(
+        "pause", "Send nothing of an app, lane or signing key until it is resumed.", "dispatcher.cli.pause:pause"
+    ),
+    LazyCommand("resume", "End a pause, whoever made it.", "dispatcher.cli.pause:resume"),
+    LazyCommand("pauses", "List what is paused.", "dispatcher.cli.pause:pauses"),
     LazyCommand("health", "Exit 0 if this host's part works.", "dispatcher.cli.health:health"),
     LazyCommand(
         "simulator",

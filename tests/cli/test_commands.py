@@ -54,7 +54,20 @@ def test_help_lists_every_command_but_the_hidden_one(run: Run) -> None:
     shown = run("--help")
     assert shown.returncode == 0
     assert all(
-        f" {name} " in shown.stdout for name in ("cancel", "demo", "dev", "health", "send", "simulator", "status")
+        f" {name} " in shown.stdout
+        for name in (
+            "cancel",
+            "dead",
+            "demo",
+            "dev",
+            "health",
+            "pause",
+            "pauses",
+            "resume",
+            "send",
+            "simulator",
+            "status",
+        )
     )
     assert "clock" not in shown.stdout
 

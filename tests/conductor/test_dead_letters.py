@@ -81,9 +81,10 @@ async def test_a_replayed_one_is_sent_as_it_was(bench: Bench, push: Dispatcher, 
     assert letters.replay(letter) is Replay.REPLAYED
     assert list(letters.find(Wanted())) == []
     assert bench.redis.llen("apns.alert") == 1, "a message says so"
-    worker.transport.script([DEVICE_TOKEN], ACCEPTED)
-    assert await worker.deliver(apns_id) == "sent 1"
-    first, last = worker.transport.requests[0], worker.transport.requests[-1]
+    other = await bench.worker()
+    other.transport.script([DEVICE_TOKEN], ACCEPTED)
+    assert await other.deliver(apns_id) == "sent 1"
+    first, last = worker.transport.requests[0], other.transport.requests[-1]
     assert (last.apns_id, last.payload, last.collapse_id, last.priority) == (
         first.apns_id,
         first.payload,
@@ -114,10 +115,10 @@ async def test_one_of_a_batch_comes_back_alone(bench: Bench, push: Dispatcher, l
     letter = the_only(letters)
     assert letter.apns_id == ids.apns_id_of(batch.batch_id, 1)
     assert letters.replay(letter) is Replay.REPLAYED
-    worker.transport.script([tokens[1]], ACCEPTED)
-    worker.transport.requests.clear()
-    assert await worker.deliver(letter.apns_id) == "sent 1"
-    assert [(request.apns_id, request.device_token) for request in worker.transport.requests] == [
+    other = await bench.worker()
+    other.transport.script([tokens[1]], ACCEPTED)
+    assert await other.deliver(letter.apns_id) == "sent 1"
+    assert [(request.apns_id, request.device_token) for request in other.transport.requests] == [
         (letter.apns_id, tokens[1])
     ]
 
@@ -177,10 +178,10 @@ async def test_an_update_comes_back_into_its_slot(bench: Bench, push: Dispatcher
     assert bench.redis.llen("apns.background") == 1
     newer = push.background(APP, DEVICE_TOKEN, {"version": 2})
     assert newer.replaced
-    worker.transport.script([DEVICE_TOKEN], ACCEPTED)
-    worker.transport.requests.clear()
-    await worker.deliver(wake_up, lane=Lane.BACKGROUND)
-    assert worker.transport.apns_ids == [newer.apns_id]
+    other = await bench.worker()
+    other.transport.script([DEVICE_TOKEN], ACCEPTED)
+    await other.deliver(wake_up, lane=Lane.BACKGROUND)
+    assert other.transport.apns_ids == [newer.apns_id]
 
 
 async def test_an_update_is_never_put_over_a_newer_one(bench: Bench, push: Dispatcher, letters: DeadLetters) -> None:
@@ -191,11 +192,11 @@ async def test_an_update_is_never_put_over_a_newer_one(bench: Bench, push: Dispa
     newer = push.background(APP, DEVICE_TOKEN, {"version": 2})
     assert letters.replay(letter, is_rehearsal=True) is Replay.SUPERSEDED
     assert letters.replay(letter) is Replay.SUPERSEDED
-    worker.transport.script([DEVICE_TOKEN], ACCEPTED)
-    worker.transport.requests.clear()
+    other = await bench.worker()
+    other.transport.script([DEVICE_TOKEN], ACCEPTED)
     wake_up = routing.wake_up_id(APP, ids.shard_of(newer.apns_id))
-    await worker.deliver(wake_up, lane=Lane.BACKGROUND)
-    assert worker.transport.apns_ids == [newer.apns_id]
+    await other.deliver(wake_up, lane=Lane.BACKGROUND)
+    assert other.transport.apns_ids == [newer.apns_id]
     sent = redis_keys.sent(letter.shard, slots.device_of(record.decode(letter.stored)).hex())
     bench.redis.hset(sent, mapping={"at": letter.at + 1, "id": newer.apns_id})
     assert letters.replay(letter) is Replay.SUPERSEDED, "the device has got something newer"

@@ -71,11 +71,10 @@ async def test_expiration_zero_is_no_deadline(bench: Bench) -> None:
 
 
 async def test_no_retry_is_planned_beyond_expiry(bench: Bench) -> None:
-    """A call that Apple asks to try again in a quarter of an hour has expired at once, with Apple's reason."""
+    """What Apple asks to try again later than its time has expired at once, with Apple's reason."""
     worker = await bench.worker()
     worker.transport.script(device_tokens(1), BUSY)
-    batch_id = await bench.put(call(expires_in=30.0), lane=Lane.VOIP)
-    assert await worker.deliver(batch_id, lane=Lane.VOIP) == "expired 1"
+    assert await worker.deliver(await bench.put(make_record(expires_in=30.0))) == "expired 1"
     (told,) = bench.feedback()
     assert (told.outcome, told.reason) == (Outcome.EXPIRED, "ServiceUnavailable")
 

@@ -64,6 +64,10 @@ class ObservableTransport(Transport, Protocol):
         """Describe every connection."""
         ...
 
+    def drain(self, key_id: str) -> None:
+        """Let the connections of a key end."""
+        ...
+
 
 @dataclass
 class Clock:

@@ -115,7 +115,7 @@ async def soak(settings: Settings, now: Callable[[], float], minutes: int, rate:
         for minute in range(minutes):
             await send_for_a_minute(transport, run, numbers, rate)
             run.memory_mb.append(resident_mb())
-            run.connections |= {connection.opened_at for connection in transport.connections()}  # type: ignore[attr-defined]
+            run.connections |= {connection.opened_at for connection in transport.connections()}
             say(f"{minute + 1:3} min  {run.sent:>9,} sent  {run.accepted:>9,} accepted  {run.memory_mb[-1]:6.1f} MB")
     finally:
         await transport.close()

@@ -70,5 +70,5 @@ def test_every_lane_has_room_to_send(lane: Lane) -> None:
 
 def test_calls_are_noted_one_by_one() -> None:
     """The lane of calls notes each answer by itself."""
-    assert LANE_TIMES[Lane.VOIP] == LaneTimes(lease_s=7.0, deadline_s=5.0, ends_with_expiry=True, progress_answers=1)
+    assert LANE_TIMES[Lane.VOIP] == LaneTimes(lease_s=7.0, deadline_s=5.0, is_call=True, hold_s=1.0, progress_answers=1)
     assert LANE_TIMES[Lane.ALERT] == LANE_TIMES[Lane.BACKGROUND] == LaneTimes(lease_s=30.0)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from dispatcher import ids, lookup, outbox, scripts, slots, streams, sweeping
+from dispatcher import ids, lookup, outbox, pausing, scripts, slots, streams, sweeping
 from dispatcher.notes import Notes
 from dispatcher.outbox import Times
+from dispatcher.pausing import PausedBy, Scope
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
 from dispatcher.state_call import StateCall
@@ -43,6 +44,12 @@ CALLS: list[StateCall[Any]] = [
     streams.trim(3, [APP]),
     streams.unheard(3, [APP]),
     streams.may_call_task(APP),
+    slots.unpark(3, APP, before=0.0, most=1),
+    pausing.pause(Scope(app=APP), "operator"),
+    pausing.resume(Scope(app=APP), by=PausedBy.WORKERS),
+    pausing.read(),
+    pausing.report_trouble(Scope(app=APP), "host", "BadTopic", is_certain=False, first_probe_s=1),
+    pausing.take_probe(Scope(app=APP), first_s=1, longest_s=1),
 ]
 
 

@@ -11,7 +11,6 @@ from workers.signing import ProviderTokens
 from workers.transport.aioapns_adapter import AioapnsTransport
 from workers.transport.multiplexed import MultiplexedTransport
 from workers.transport.pooled import PooledTransport
-from workers.transport.port import Transport
 
 #: `[workers] transport` in the configuration file -> what it stands for.
 TRANSPORTS: Final[Mapping[str, type[PooledTransport]]] = {
@@ -22,7 +21,7 @@ TRANSPORTS: Final[Mapping[str, type[PooledTransport]]] = {
 
 def make_transport(
     settings: Settings, *, tokens: ProviderTokens, now: Callable[[], float], dice: Callable[[], float]
-) -> Transport:
+) -> PooledTransport:
     """Return the configured transport."""
     return TRANSPORTS[settings.workers.transport](
         endpoints={environment: settings.endpoints.url(environment) for environment in Environment},

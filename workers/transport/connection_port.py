@@ -50,6 +50,7 @@ class Unfit(StrEnum):
     REFUSING = "refuses_streams"
     BROKEN = "cannot_open_streams"
     SPOILT = "answer"
+    FAULTY = "server_fault"
     USED_UP = "stream_ids_used_up"
     IDLE = "idle"
     TOKEN_CHANGE = "token_change"  # noqa: S105  a cause, not a secret

@@ -26,6 +26,7 @@ from workers.transport.backoff import Backoff
 from workers.transport.connection_port import Connection, Push, Unfit
 from workers.transport.member import (
     BLAMELESS,
+    FAULTY,
     FRUITFUL,
     SPOILING,
     UNPROVING,
@@ -79,6 +80,11 @@ class ConnectionPool:
         """Describe every connection, retired ones included."""
         return [member.info(self._settings.environment, self._settings.key_id) for member in self._members.values()]
 
+    def drain(self) -> None:
+        """Let every connection end after its last answer; what is sent from now on goes over new ones."""
+        for member in self._usable():
+            self._retire(member, Unfit.TOKEN_CHANGE)
+
     async def close(self) -> None:
         """Close every connection; what waits and what is in flight ends with TransportError."""
         self._is_closed = True
@@ -106,6 +112,8 @@ class ConnectionPool:
             self._allowance = START_IN_FLIGHT
         if verdict in SPOILING:
             self._retire(member, Unfit.SPOILT, answer.reason)
+        elif verdict in FAULTY and member.is_worn(self._settings.now()):
+            self._retire(member, Unfit.FAULTY, answer.reason)
 
     def on_room(self) -> None:
         """Open streams for waiting pushes."""

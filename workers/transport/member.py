@@ -14,14 +14,21 @@ from workers.transport.connection_port import Connection, Push, Unfit
 FRUITFUL: Final = frozenset({Verdict.ACCEPTED, Verdict.DEVICE_GONE})
 
 #: Verdicts that leave open whether Apple accepts the key and its provider token.
-UNPROVING: Final = frozenset({Verdict.CONFIGURATION, Verdict.STALE_CREDENTIAL, Verdict.TOKEN_CHURN})
+UNPROVING: Final = frozenset(
+    {Verdict.KEY_REFUSED, Verdict.TOPIC_REFUSED, Verdict.STALE_CREDENTIAL, Verdict.TOKEN_CHURN}
+)
 
 #: Verdicts after which the connection answers nothing else, or is about to be closed.
 SPOILING: Final = frozenset({Verdict.STALE_CREDENTIAL, Verdict.SERVER_LEAVING})
 
+#: Verdicts that a connection repeats, typically one that was idle for long: the next try goes elsewhere.
+FAULTY: Final = frozenset({Verdict.SERVER_FAULT})
+
+#: A connection younger than this that Apple has taken pushes on is not worn out: what failed is a single push.
+WORN_AFTER_S: Final = 10.0
 
 #: Causes that say nothing against connecting again at once.
-BLAMELESS: Final = frozenset({Unfit.USED_UP, Unfit.IDLE, Unfit.TOKEN_CHANGE})
+BLAMELESS: Final = frozenset({Unfit.USED_UP, Unfit.IDLE, Unfit.TOKEN_CHANGE, Unfit.FAULTY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +137,10 @@ class Member:
             raise AssertionError("renew_token was not asked")
         push.tries += 1
         self._connection.open_stream(push, self._authorization)
+
+    def is_worn(self, now: float) -> bool:
+        """Tell whether a failure is rather the connection's than the push's."""
+        return not self.is_fruitful or now - self.opened_at >= WORN_AFTER_S
 
     def note(self, verdict: Verdict) -> None:
         """Learn from an answer how far the connection may be trusted."""

@@ -83,6 +83,12 @@ class PooledTransport(ABC):
         """Describe every connection, retired ones included."""
         return [info for pool in self._pools.values() for info in pool.infos()]
 
+    def drain(self, key_id: str) -> None:
+        """Let the connections of a signing key end after their last answers: it was changed or is used no more."""
+        for (_, pool_key_id), pool in self._pools.items():
+            if pool_key_id == key_id:
+                pool.drain()
+
     async def close(self) -> None:
         """Close every connection; pushes in flight end with TransportError."""
         self._is_closed = True

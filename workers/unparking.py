@@ -1,0 +1,121 @@
+"""Put parked notifications back: their pause or time is over, or one is the probe; and sound the alarm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from dispatcher import ids, redis_keys, slots, sweeping
+from dispatcher.pausing import ANY, Pause
+from dispatcher.push_types import Lane
+from dispatcher.state_call import StateCall
+from dispatcher.state_server import AsyncStateServer
+from dispatcher.sweeping import SWEEP_LIMIT, Message
+from workers.pauses import FleetPauses
+
+#: How often apps are looked at that were not known to be paused: another worker may have parked something.
+LOOK_EVERY_S: Final = 10.0
+ALARM_EVERY_S: Final = 60
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class Unparker:
+    """Looks after what one lane has parked.
+
+    Attributes:
+        lane: Which.
+        apps: Bundle ids.
+        state: The state server.
+        pauses: What is paused.
+        now: The state server's clock, Unix seconds.
+    """
+
+    lane: Lane
+    apps: Collection[str]
+    state: AsyncStateServer
+    pauses: FleetPauses
+    now: Callable[[], float]
+    _unfinished: set[str] = field(default_factory=set)
+    _looked_at: float = -math.inf
+
+    async def sweep(self) -> list[Message]:
+        """Put back what waits no longer; returns what to publish."""
+        paused = {app for app in self.apps if self.pauses.is_paused(app, self.lane)}
+        going_on = self._due_apps() - paused
+        found = await self._unpark(paused, before=self.now(), most=SWEEP_LIMIT)
+        resumed = await self._unpark(going_on, before=math.inf, most=SWEEP_LIMIT)
+        self._unfinished = paused | (going_on if len(resumed) >= SWEEP_LIMIT else set())
+        probes = [await self._probe(pause) for pause in self.pauses.all if pause.is_probe_due(self.now())]
+        await self._alarm()
+        return [*found, *resumed, *(message for messages in probes for message in messages)]
+
+    def _due_apps(self) -> set[str]:
+        """Return the apps whose pauses have just ended; now and then all, in case a pause came and went unseen."""
+        if self.now() - self._looked_at < LOOK_EVERY_S:
+            return self._unfinished & set(self.apps)
+        self._looked_at = self.now()
+        return set(self.apps)
+
+    async def _unpark(self, apps: Iterable[str], *, before: float, most: int) -> list[Message]:
+        calls = [self._call(shard, app, before=before, most=most) for app in apps for shard in range(ids.SHARDS)]
+        replies = await self.state.run_all(calls) if calls else []
+        return [message for messages in replies for message in messages]
+
+    def _call(self, shard: int, app: str, *, before: float, most: int) -> StateCall[list[Message]]:
+        if self.lane is Lane.BACKGROUND:
+            return slots.unpark(shard, app, before=before, most=most)
+        return sweeping.unpark(shard, app, self.lane, before=before, most=most)
+
+    async def _probe(self, pause: Pause) -> list[Message]:
+        """Put back one batch of a pause; whoever takes it asks whether it may be the probe."""
+        places = [
+            (app, shard)
+            for app in self.apps
+            if pause in self.pauses.covering(app, self.lane)
+            for shard in range(ids.SHARDS)
+        ]
+        for (app, shard), count in zip(places, await self._count(places, [self.lane]), strict=True):
+            if count:
+                return await self.state.run(self._call(shard, app, before=math.inf, most=1))
+        return []
+
+    async def _count(self, places: Collection[tuple[str, int]], lanes: Collection[Lane]) -> list[int]:
+        pipeline = self.state.client.pipeline(transaction=False)
+        for app, shard in places:
+            for lane in lanes:
+                pipeline.zcard(_parked_key(shard, app, lane))
+        counts: list[Any] = await pipeline.execute() if places else []
+        return [int(count) for count in counts]
+
+    async def _alarm(self) -> None:
+        """Tell of each pause once a minute in the whole fleet."""
+        for pause in self.pauses.all:
+            if await self.state.client.set(redis_keys.alarmed(str(pause.scope)), "", nx=True, ex=ALARM_EVERY_S):
+                scope = pause.scope
+                log.error(
+                    "apns_paused",
+                    app=scope.app,
+                    lane=scope.lane,
+                    key_id=scope.key_id,
+                    reason=pause.reason,
+                    by=pause.by,
+                    since=pause.since,
+                    parked=await self._count_parked(pause),
+                )
+
+    async def _count_parked(self, pause: Pause) -> int:
+        lanes = [lane for lane in Lane if pause.scope.lane in (ANY, lane)]
+        apps = [app for app in self.apps if any(pause in self.pauses.covering(app, lane) for lane in lanes)]
+        return sum(await self._count([(app, shard) for app in apps for shard in range(ids.SHARDS)], lanes))
+
+
+def _parked_key(shard: int, app: str, lane: Lane) -> str:
+    if lane is Lane.BACKGROUND:
+        return redis_keys.slot_parked(shard, app)
+    return redis_keys.parked(shard, app, lane)
