@@ -36,6 +36,7 @@ from dispatcher.notification import (  # noqa: E402
 )
 from dispatcher.push_types import Environment, Lane  # noqa: E402
 from dispatcher.settings import Settings  # noqa: E402
+from dispatcher.slot_values import Released  # noqa: E402
 
 __all__ = [
     "BatchReceipt",
@@ -54,6 +55,7 @@ __all__ = [
     "Outcome",
     "Receipt",
     "Refusal",
+    "Released",
     "Report",
     "Settings",
     "SettingsError",

@@ -21,9 +21,11 @@ from dispatcher.feedback_reader import FeedbackReader
 from dispatcher.messages import Publisher, make_celery
 from dispatcher.notification import BatchReceipt, BulkOptions, BulkReceipt, Notification, Receipt, SendOptions
 from dispatcher.outbox import Acceptance
-from dispatcher.push_types import PUSH_TYPES, Lane
+from dispatcher.push_types import PUSH_TYPES, Environment, Lane
 from dispatcher.record import Record
 from dispatcher.settings import Settings
+from dispatcher.slot_values import Released, SlotPut, terms_of
+from dispatcher.state_call import StateCall
 from dispatcher.state_server import StateServer
 from dispatcher.sweeping import Message
 
@@ -96,7 +98,7 @@ class Dispatcher:
         accepted = self._record(notification)
         own_id = None if notification.apns_id is None else validation.checked_apns_id(notification.apns_id)
         if routing.is_collapsed(notification.push_type, on_request=notification.collapse):
-            return self._send_to_slot(accepted, own_id)
+            return self._send_to_slot(accepted, own_id, hold_for=notification.hold_for)
         return self._send_as_batch(accepted, own_id)
 
     def send_many(
@@ -127,13 +129,42 @@ class Dispatcher:
         try:
             while chunk := tuple(islice(valid, ids.MAX_BATCH_SIZE)):
                 if collapsed:
-                    self._put_chunk_in_slots(template, chunk, tally)
+                    self._put_chunk_in_slots(template, chunk, tally, hold_for=shared.hold_for)
                 else:
                     tally.add(self._put_batch(replace(template, device_tokens=chunk)))
         except EnqueueError as exc:
             exc.accepted = tally.receipt()
             raise
         return tally.receipt()
+
+    def device_online(
+        self, app: str, device_token: str, *, fetched: bool = False, environment: Environment | None = None
+    ) -> Released:
+        """Send at once what is held for a device on which the app was launched, as the device itself would.
+
+        The budget and `hold_for` are waived; `send_at` and the delay after a failed try are not. What is being sent
+        is not held.
+
+        Args:
+            app: Bundle id.
+            device_token: Of the app on the device, for its background notifications.
+            fetched: The app has the news already: what is held is dropped, and ends as superseded.
+            environment: Overrides the app's environment.
+
+        Raises:
+            NotificationError: An argument breaks a rule.
+            EnqueueError: The state server did not confirm it within the configured timeout.
+        """
+        aps = {"content-available": 1}
+        any_update = Notification(
+            app=app, push_type="background", device_token=device_token, payload={"aps": aps}, environment=environment
+        )
+        device = slots.device_of(self._record(any_update))
+        shard = ids.shard_of_device(device)
+        found = self._state.run(slots.device_online(shard, device.hex(), app=app, fetched=fetched))
+        if found.wake_up:
+            self._wake(app, shard)
+        return found.released
 
     def feedback(self, group: str, *, consumer: str = "reader") -> FeedbackReader:
         """Read how notifications ended, for a named group of readers that share the work.
@@ -190,17 +221,32 @@ class Dispatcher:
         message = Message(queue=queue, batch_id=batch_id, summary=sweeping.summary(accepted.app, 1))
         return Receipt(apns_id=batch_id, lane=lane, queued=self._publisher.publish(message))
 
-    def _send_to_slot(self, accepted: Record, own_id: str | None) -> Receipt:
-        digest = slots.device_of(accepted)
-        shard = ids.shard_of_device(digest)
-        apns_id = own_id or ids.new_batch_id(shard, urandom(_RANDOM_BYTES))
-        stored = record.encode(accepted)
-        call = slots.put(shard, digest.hex(), apns_id, stored, app=accepted.app, digest=_digest(own_id, stored))
+    def _send_to_slot(self, accepted: Record, own_id: str | None, *, hold_for: float) -> Receipt:
+        device = slots.device_of(accepted)
+        apns_id = own_id or ids.new_batch_id(ids.shard_of_device(device), urandom(_RANDOM_BYTES))
+        call = self._slot_put(accepted, device, apns_id, hold_for=hold_for, is_own=own_id is not None)
         put = self._state.run(call, apns_ids=[apns_id])
         if _is_repeated(put.acceptance):
             return Receipt(apns_id=apns_id, lane=Lane.BACKGROUND, repeated=True)
-        queued = not put.wake_up or self._wake(accepted.app, shard)
-        return Receipt(apns_id=apns_id, lane=Lane.BACKGROUND, queued=queued, replaced=put.replaced)
+        queued = not put.wake_up or self._wake(accepted.app, call.shard)
+        return Receipt(
+            apns_id=apns_id, lane=Lane.BACKGROUND, queued=queued, replaced=put.replaced, superseded=put.superseded
+        )
+
+    def _slot_put(
+        self, single: Record, device: bytes, apns_id: str, *, hold_for: float, is_own: bool
+    ) -> StateCall[SlotPut]:
+        stored, spacing_s = record.encode(single), self._settings.app(single.app).background_spacing_s
+        return slots.put(
+            ids.shard_of_device(device),
+            device.hex(),
+            apns_id,
+            stored,
+            app=single.app,
+            terms=terms_of(single, spacing_s=spacing_s, hold_for=hold_for),
+            digest=_digest(apns_id if is_own else None, stored),
+            window_s=outbox.SEEN_S,
+        )
 
     def _put_batch(self, batch: Record) -> BatchReceipt:
         lane = PUSH_TYPES[batch.push_type].lane
@@ -211,21 +257,18 @@ class Dispatcher:
         message = Message(queue=queue, batch_id=batch_id, summary=sweeping.summary(batch.app, count))
         return BatchReceipt(batch_id=batch_id, count=count, queued=self._publisher.publish(message))
 
-    def _put_chunk_in_slots(self, template: Record, device_tokens: tuple[str, ...], tally: Tally) -> None:
+    def _put_chunk_in_slots(
+        self, template: Record, device_tokens: tuple[str, ...], tally: Tally, *, hold_for: float
+    ) -> None:
         for shard, group in _by_shard(template, device_tokens):
             batch_id = ids.new_batch_id(shard, urandom(_RANDOM_BYTES))
             calls = [
-                slots.put(
-                    shard,
-                    slots.device_of(single).hex(),
-                    ids.apns_id_of(batch_id, index),
-                    record.encode(single),
-                    app=template.app,
-                    digest="",
-                )
-                for index, single in enumerate(group)
+                self._slot_put(single, device, ids.apns_id_of(batch_id, index), hold_for=hold_for, is_own=False)
+                for index, (device, single) in enumerate(group)
             ]
             puts = self._state.run_all(calls, apns_ids=[batch_id])
+            for put in puts:
+                _is_repeated(put.acceptance)
             queued = self._wake(template.app, shard) if any(put.wake_up for put in puts) else True
             tally.add(
                 BatchReceipt(batch_id=batch_id, count=len(group), queued=queued),
@@ -236,11 +279,12 @@ class Dispatcher:
         return self._publisher.publish(slots.wake_up_message(routing.wake_up_id(app, shard)))
 
 
-def _by_shard(template: Record, device_tokens: Iterable[str]) -> Iterator[tuple[int, list[Record]]]:
-    groups: dict[int, list[Record]] = {}
+def _by_shard(template: Record, device_tokens: Iterable[str]) -> Iterator[tuple[int, list[tuple[bytes, Record]]]]:
+    groups: dict[int, list[tuple[bytes, Record]]] = {}
     for device_token in device_tokens:
         single = replace(template, device_tokens=(device_token,))
-        groups.setdefault(ids.shard_of_device(slots.device_of(single)), []).append(single)
+        device = slots.device_of(single)
+        groups.setdefault(ids.shard_of_device(device), []).append((device, single))
     yield from groups.items()
 
 
@@ -251,4 +295,6 @@ def _digest(own_id: str | None, stored: bytes) -> str:
 def _is_repeated(acceptance: Acceptance) -> bool:
     if acceptance is Acceptance.CONFLICT:
         raise NotificationError("apns_id", "was used within a day for a notification with other content")
+    if acceptance is Acceptance.EXPIRED:
+        raise NotificationError("expiration", "is in the past")
     return acceptance is Acceptance.REPEATED

@@ -26,6 +26,7 @@ class Acceptance(StrEnum):
     ACCEPTED = "accepted"
     REPEATED = "repeated"
     CONFLICT = "conflict"
+    EXPIRED = "expired"
 
 
 class ClaimState(StrEnum):

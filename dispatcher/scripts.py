@@ -23,10 +23,14 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "marker_send": (),
     "marker_out": (),
     "put_slot": ("slots",),
-    "claim_slots": ("slots",),
-    "give_back": ("slots",),
-    "sweep_slots": ("slots",),
+    "claim_slots": ("slots", "slot_leases"),
+    "give_back": ("slots", "slot_leases"),
+    "sweep_slots": ("slots", "slot_leases"),
     "rest": (),
+    "unpark_slots": ("slots",),
+    "device_online": ("slots",),
+    "slot_cancel": ("slots",),
+    "slot_status": ("slots",),
     "time": (),
 }
 

@@ -96,7 +96,7 @@ class Attempt:
 async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
     """Send a notification if it still may be sent, and decide what becomes of it."""
     if _is_expired(attempt, sending.now()):
-        return _expired()
+        return expired()
     if sending.pauses.is_paused(attempt.record.app, attempt.lane) and not attempt.is_probe:
         return Park()
     app = sending.apps.get(attempt.record.app)
@@ -105,7 +105,7 @@ async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
     try:
         answer = await sending.transport.send(_request(attempt, app, sending))
     except GateClosedError:
-        return _expired() if _is_expired(attempt, sending.now()) else Release()
+        return expired() if _is_expired(attempt, sending.now()) else Release()
     except Exception as exc:  # noqa: BLE001  what it was is decided in one place
         return _decide_failure(attempt, sending, exc)
     return retry.decide(
@@ -191,5 +191,6 @@ def _is_expired(attempt: Attempt, now: float) -> bool:
     return expires_at is not None and now >= expires_at
 
 
-def _expired() -> Finish:
+def expired() -> Finish:
+    """Return the end of what must not be sent any more."""
     return Finish(outcome=Outcome.EXPIRED, reason="its time was over before it could be sent")

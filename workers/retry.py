@@ -6,7 +6,7 @@ Pure: time, the number of the attempt and the dice are arguments.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dispatcher.feedback import Outcome
@@ -25,12 +25,14 @@ class Finish:
         status: HTTP status, 0 without an answer.
         reason: Apple's reason, or ours.
         unregistered_at: Unix milliseconds, 0 when unknown.
+        maybe_sent: No answer came, and Apple may have it all the same.
     """
 
     outcome: Outcome
     status: int = 0
     reason: str = ""
     unregistered_at: int = 0
+    maybe_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +43,13 @@ class Retry:
         delay_s: Seconds to wait.
         attempts: Attempts used so far, the one just made included if it counts.
         reason: Why.
+        maybe_sent: No answer came, and Apple may have it all the same.
     """
 
     delay_s: float
     attempts: int
     reason: str
+    maybe_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +138,8 @@ def decide_silence(
 ) -> Finish | Retry:
     """Return what becomes of a notification that got no answer."""
     rule = SILENCE_RULE if maybe_sent else NOT_SENT_RULE
-    return _again(rule, reason, attempts=attempts, time_left_s=time_left_s, scale=scale, dice=dice)
+    decision = _again(rule, reason, attempts=attempts, time_left_s=time_left_s, scale=scale, dice=dice)
+    return replace(decision, maybe_sent=maybe_sent)
 
 
 def _again(

@@ -92,9 +92,11 @@ class StateUnderTest:
         return total
 
     def keys(self) -> set[str]:
-        """Return every key but counters, streams, clocks and remembered ids."""
+        """Return every key but counters, streams, clocks, remembered ids and sends."""
         left = {key.decode() for key in self.client.keys("*")}
-        return {key for key in left if not any(word in key for word in ("counters", "feedback", "clock", "seen:"))}
+        return {
+            key for key in left if not any(word in key for word in ("counters", "feedback", "clock", "seen:", "sent:"))
+        }
 
 
 def make_record(*, count: int = 1, report: Report = Report.FAILURES, push_type: str = "alert") -> Record:

@@ -10,7 +10,7 @@ from dispatcher import outbox, record, redis_keys, routing, slots, sweeping
 from dispatcher.notes import Ends
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Lane
-from dispatcher.slots import Slot, SlotPut, SlotReturn, SlotsClaimed
+from dispatcher.slot_values import Slot, SlotPut, SlotReturn, SlotsClaimed, SlotTerms
 
 APP = "com.example.app"
 SHARD = 5
@@ -25,9 +25,12 @@ class Slots:
         self.state = state
         self.stored = stored
 
-    def put(self, apns_id: str, *, device: str = DEVICE, digest: str = "") -> SlotPut:
+    def put(self, apns_id: str, *, device: str = DEVICE, digest: str = "", **terms: Any) -> SlotPut:
         """Put a notification."""
-        put = self.state.run(slots.put(SHARD, device, apns_id, self.stored, app=APP, digest=digest))
+        call = slots.put(
+            SHARD, device, apns_id, self.stored, app=APP, terms=SlotTerms(**terms), digest=digest, window_s=60
+        )
+        put = self.state.run(call)
         assert isinstance(put, SlotPut)
         return put
 
@@ -41,7 +44,9 @@ class Slots:
         """Give a slot back, delivered or to be tried again."""
         ends = Ends()
         ends.add(redis_keys.counter("delivered" if delay_s is None else "retried", APP, Lane.BACKGROUND))
-        item = SlotReturn(device=DEVICE, apns_id=apns_id, ends=ends, delay_s=delay_s, attempts=attempts)
+        item = SlotReturn(
+            device=DEVICE, apns_id=apns_id, ends=ends, counts=delay_s is None, delay_s=delay_s, attempts=attempts
+        )
         return int(self.state.run(slots.give_back(APP, SHARD, claim_id, [item])))
 
     def sweep(self) -> list[str]:
@@ -118,13 +123,16 @@ def test_overwritten_while_sending_is_sent_afterwards(slot_words: Slots) -> None
 
 
 def test_retry_never_follows_a_newer_one(slot_words: Slots) -> None:
-    """An older notification that should be tried again gives way to a newer one."""
+    """An older notification that should be tried again gives way to a newer one, which waits the device's time."""
     slot_words.put("a")
     slot_words.claim()
     slot_words.put("b")
     slot_words.give_back("a", delay_s=60, attempts=1)
-    assert [slot.apns_id for slot in slot_words.claim("two")] == ["b"]
-    assert (slot_words.count("retried"), slot_words.count("superseded")) == (0, 1)
+    slot_words.put("c")
+    assert slot_words.claim("two") == ()
+    slot_words.state.advance(61)
+    assert [slot.apns_id for slot in slot_words.claim("two")] == ["c"]
+    assert (slot_words.count("retried"), slot_words.count("superseded")) == (0, 2)
 
 
 def test_retry_waits_its_time(slot_words: Slots) -> None:

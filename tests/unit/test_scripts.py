@@ -12,6 +12,7 @@ from dispatcher import ids, outbox, scripts, slots, sweeping
 from dispatcher.notes import Notes
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
+from dispatcher.slot_values import SlotTerms
 from dispatcher.state_call import StateCall
 
 LUA = {file.name.removesuffix(".lua"): file for file in resources.files("dispatcher").joinpath("lua").iterdir()}
@@ -30,11 +31,15 @@ CALLS: list[StateCall[Any]] = [
     sweeping.send_marker(QUEUE, patience_s=1, longest_patience_s=1),
     sweeping.marker_out(QUEUE, "0"),
     outbox.time(),
-    slots.put(3, "d", BATCH_ID, b"", app=APP, digest=""),
+    slots.put(3, "d", BATCH_ID, b"", app=APP, terms=SlotTerms(), digest="", window_s=1),
     slots.claim(APP, 3, "one", lease_s=1, most=1),
     slots.give_back(APP, 3, "one", []),
     slots.sweep(3, [APP]),
     slots.rest(APP, 3),
+    slots.unpark(3, APP, before=0.0, most=1),
+    slots.device_online(3, "d", app=APP, fetched=False),
+    slots.cancel(3, BATCH_ID),
+    slots.status(3, BATCH_ID),
 ]
 
 
