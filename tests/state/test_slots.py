@@ -4,64 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from dispatcher import outbox, record, redis_keys, routing, slots, sweeping
-from dispatcher.notes import Ends
+from dispatcher import outbox, record, sweeping
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Lane
-from dispatcher.slot_values import Slot, SlotPut, SlotReturn, SlotsClaimed, SlotTerms
-
-APP = "com.example.app"
-SHARD = 5
-DEVICE = "d" * 32
-WAKE_UP = routing.wake_up_id(APP, SHARD)
-
-
-class Slots:
-    """Short words for what the tests do with slots of one shard."""
-
-    def __init__(self, state: Any, stored: bytes) -> None:
-        self.state = state
-        self.stored = stored
-
-    def put(self, apns_id: str, *, device: str = DEVICE, digest: str = "", **terms: Any) -> SlotPut:
-        """Put a notification."""
-        call = slots.put(
-            SHARD, device, apns_id, self.stored, app=APP, terms=SlotTerms(**terms), digest=digest, window_s=60
-        )
-        put = self.state.run(call)
-        assert isinstance(put, SlotPut)
-        return put
-
-    def claim(self, claim_id: str = "one", *, most: int = 100) -> tuple[Slot, ...]:
-        """Claim due slots."""
-        claimed = self.state.run(slots.claim(APP, SHARD, claim_id, lease_s=30, most=most))
-        assert isinstance(claimed, SlotsClaimed)
-        return claimed.slots
-
-    def give_back(self, apns_id: str, claim_id: str = "one", *, delay_s: float | None = None, attempts: int = 0) -> int:
-        """Give a slot back, delivered or to be tried again."""
-        ends = Ends()
-        ends.add(redis_keys.counter("delivered" if delay_s is None else "retried", APP, Lane.BACKGROUND))
-        item = SlotReturn(
-            device=DEVICE, apns_id=apns_id, ends=ends, counts=delay_s is None, delay_s=delay_s, attempts=attempts
-        )
-        return int(self.state.run(slots.give_back(APP, SHARD, claim_id, [item])))
-
-    def sweep(self) -> list[str]:
-        """Sweep; returns the wake-ups to publish."""
-        return [message.batch_id for message in self.state.run(slots.sweep(SHARD, [APP]))]
-
-    def count(self, event: str) -> int:
-        """Return a counter."""
-        return int(self.state.counters()[f"{event}|{APP}|background|"])
-
-
-@pytest.fixture(params=["failures", "everything"])
-def slot_words(state: Any, quiet_record: Any, request: pytest.FixtureRequest) -> Slots:
-    """Return the words, for notifications whose superseding is reported and for others."""
-    return Slots(state, record.encode(quiet_record(report=request.param)))
+from dispatcher.slot_values import SlotPut
+from tests.state.slot_words import APP, SHARD, WAKE_UP, Slots
 
 
 def test_put_into_an_empty_slot_needs_a_wake_up(slot_words: Slots) -> None:
