@@ -38,6 +38,7 @@ from dispatcher.notification import (  # noqa: E402
 )
 from dispatcher.push_types import Environment, Lane  # noqa: E402
 from dispatcher.settings import Settings  # noqa: E402
+from dispatcher.slot_values import Released  # noqa: E402
 from dispatcher.status import State, Status  # noqa: E402
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Outcome",
     "Receipt",
     "Refusal",
+    "Released",
     "Report",
     "Settings",
     "SettingsError",

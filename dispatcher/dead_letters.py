@@ -22,7 +22,7 @@ class DeadLetters:
 
     def __init__(self, settings: Settings) -> None:
         """Make it; connects at the first call."""
-        self._apps = tuple(settings.apps)
+        self._apps = settings.apps
         self._state = StateServer(
             settings.state_url.get_secret_value(), clock=settings.clock, timeout_s=settings.timeout_s
         )
@@ -75,7 +75,7 @@ class DeadLetters:
         again = dead_letter.renewed(before, accepted_at=letter.accepted_at, now=self.now())
         if again is None:
             return Replay.EXPIRED
-        way = way_back(letter, again)
+        way = way_back(letter, again, spacing_s=self._apps[letter.app].background_spacing_s)
         with state_server_errors():
             if is_rehearsal:
                 return hindrance_of(self._state, way) or Replay.REPLAYED

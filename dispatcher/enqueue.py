@@ -6,26 +6,27 @@ does not take the message the notification is accepted all the same, and a worke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
 from typing import Any, Self, Unpack
 
-from dispatcher import idempotency, ids, outbox, record, refusals, routing, slots, validation
+from dispatcher import idempotency, ids, routing, validation
 from dispatcher.batches import Batches
 from dispatcher.bulk import Tally
 from dispatcher.cancellation import Cancellation
+from dispatcher.collapsing import Collapsing
 from dispatcher.errors import EnqueueError, NotificationError
 from dispatcher.feedback_reader import FeedbackReader
 from dispatcher.feedback_task import TakeRecords, make_handler
-from dispatcher.idempotency import Identity
 from dispatcher.inquiries import Inquiries
 from dispatcher.messages import Publisher, make_celery
-from dispatcher.notification import BatchReceipt, BulkOptions, BulkReceipt, Notification, Receipt, SendOptions
-from dispatcher.outbox import Acceptance
-from dispatcher.push_types import PUSH_TYPES, Lane
+from dispatcher.notification import BulkOptions, BulkReceipt, Notification, Receipt, SendOptions
+from dispatcher.push_types import PUSH_TYPES, Environment
 from dispatcher.record import Record
 from dispatcher.settings import Settings
+from dispatcher.slot_values import Released
 from dispatcher.state_server import StateServer
 from dispatcher.status import Status
 
@@ -45,6 +46,7 @@ class Dispatcher:
         broker = make_celery(settings.broker_url.get_secret_value(), timeout_s=settings.timeout_s / 2)
         self._publisher = Publisher(broker)
         self._batches = Batches(state=self._state, publisher=self._publisher)
+        self._collapsing = Collapsing(state=self._state, publisher=self._publisher, apps=settings.apps)
 
     @classmethod
     def from_env(cls) -> Self:
@@ -98,7 +100,7 @@ class Dispatcher:
         accepted = self._record(notification)
         identity = idempotency.identity_of(notification, window_s=self._settings.idempotency_window_s)
         if routing.is_collapsed(notification.push_type, on_request=notification.collapse):
-            return self._send_to_slot(accepted, identity)
+            return self._collapsing.send(accepted, identity, hold_for=notification.hold_for)
         return self._batches.send(accepted, identity)
 
     def send_many(
@@ -127,9 +129,9 @@ class Dispatcher:
         shared = Notification(app=app, push_type=push_type, device_token=some_device, payload=payload, **options)
         template = self._record(shared)
         identity = idempotency.identity_of(shared, window_s=self._settings.idempotency_window_s)
-        put_chunk = self._batches.send_chunk
+        send_chunk = self._batches.send_chunk
         if routing.is_collapsed(push_type, on_request=shared.collapse):
-            put_chunk = self._put_chunk_in_slots
+            send_chunk = partial(self._collapsing.send_chunk, hold_for=shared.hold_for)
         tally = Tally(PUSH_TYPES[push_type].lane)
         valid = tally.checked(device_tokens)
         try:
@@ -137,7 +139,7 @@ class Dispatcher:
                 chunk = tuple(islice(valid, ids.MAX_BATCH_SIZE))
                 if not chunk:
                     break
-                put_chunk(replace(template, device_tokens=chunk), tally, identity, number)
+                send_chunk(replace(template, device_tokens=chunk), tally, identity, number)
         except EnqueueError as exc:
             exc.accepted = tally.receipt()
             raise
@@ -162,6 +164,30 @@ class Dispatcher:
             StateServerError: The state server does not answer.
         """
         return Inquiries(state=self._state).status(apns_id)
+
+    def device_online(
+        self, app: str, device_token: str, *, fetched: bool = False, environment: Environment | None = None
+    ) -> Released:
+        """Send at once what is held for a device on which the app was launched, as the device itself would.
+
+        The budget and `hold_for` are waived; `send_at` and the delay after a failed try are not. What is being sent
+        is not held.
+
+        Args:
+            app: Bundle id.
+            device_token: Of the app on the device, for its background notifications.
+            fetched: The app has the news already: what is held is dropped, and ends as superseded.
+            environment: Overrides the app's environment.
+
+        Raises:
+            NotificationError: An argument breaks a rule.
+            EnqueueError: The state server did not confirm it within the configured timeout.
+        """
+        payload = {"aps": {"content-available": 1}}
+        any_update = Notification(
+            app=app, push_type="background", device_token=device_token, payload=payload, environment=environment
+        )
+        return self._collapsing.device_online(self._record(any_update), fetched=fetched)
 
     def feedback(self, group: str, *, consumer: str = "reader", app: str | None = None) -> FeedbackReader:
         """Read how notifications ended, for a named group of readers that share the work.
@@ -217,66 +243,3 @@ class Dispatcher:
         return self.send(
             Notification(app=app, push_type=push_type, device_token=device_token, payload=payload, **options)
         )
-
-    def _send_to_slot(self, accepted: Record, identity: Identity | None) -> Receipt:
-        device = slots.device_of(accepted)
-        shard = ids.shard_of_device(device)
-        apns_id = idempotency.batch_id(identity, accepted.app, 0, shard=shard)
-        self._reserve(accepted, identity, 0, but_in=shard, apns_ids=[apns_id])
-        stored = record.encode(accepted)
-        remembered = idempotency.remembered(identity, stored)
-        put = self._state.run(
-            slots.put(shard, device.hex(), apns_id, stored, app=accepted.app, **remembered), apns_ids=[apns_id]
-        )
-        refusals.check(put.acceptance, PUSH_TYPES[accepted.push_type], identity)
-        if put.acceptance is Acceptance.REPEATED:
-            return Receipt(apns_id=apns_id, lane=Lane.BACKGROUND, repeated=True)
-        queued = not put.wake_up or self._wake(accepted.app, shard)
-        return Receipt(apns_id=apns_id, lane=Lane.BACKGROUND, queued=queued, replaced=put.replaced)
-
-    def _put_chunk_in_slots(self, chunk: Record, tally: Tally, identity: Identity | None, number: int) -> None:
-        self._reserve(chunk, identity, number)
-        for shard, group in _by_shard(chunk):
-            # A place of its own: the chunk's own id is the reservation's.
-            batch_id = idempotency.batch_id(identity, chunk.app, number, shard, shard=shard)
-            calls = []
-            for index, single in enumerate(group):
-                device, stored = slots.device_of(single).hex(), record.encode(single)
-                apns_id, remembered = ids.apns_id_of(batch_id, index), idempotency.remembered(identity, stored)
-                calls.append(slots.put(shard, device, apns_id, stored, app=chunk.app, **remembered))
-            puts = self._state.run_all(calls, apns_ids=[batch_id])
-            for put in puts:
-                refusals.check(put.acceptance, PUSH_TYPES[chunk.push_type], identity)
-            queued = self._wake(chunk.app, shard) if any(put.wake_up for put in puts) else True
-            tally.add(
-                BatchReceipt(batch_id=batch_id, count=len(group), queued=queued),
-                replaced=sum(put.replaced for put in puts),
-                repeated=sum(put.acceptance is Acceptance.REPEATED for put in puts),
-            )
-
-    def _reserve(
-        self,
-        accepted: Record,
-        identity: Identity | None,
-        number: int,
-        *,
-        but_in: int | None = None,
-        apns_ids: Sequence[str] = (),
-    ) -> None:
-        """Promise a caller's id or key to this content in the id's own shard, unless the slot is there too."""
-        if identity is None or ids.shard_of(reserved := identity.batch_id(accepted.app, number)) == but_in:
-            return
-        times, remembered = outbox.times_of(accepted), idempotency.remembered(identity, record.encode(accepted))
-        acceptance = self._state.run(outbox.reserve(reserved, times=times, **remembered), apns_ids=apns_ids)
-        refusals.check(acceptance, PUSH_TYPES[accepted.push_type], identity)
-
-    def _wake(self, app: str, shard: int) -> bool:
-        return self._publisher.publish(slots.wake_up_message(routing.wake_up_id(app, shard)))
-
-
-def _by_shard(chunk: Record) -> Iterator[tuple[int, list[Record]]]:
-    groups: dict[int, list[Record]] = {}
-    for device_token in chunk.device_tokens:
-        single = replace(chunk, device_tokens=(device_token,))
-        groups.setdefault(ids.shard_of_device(slots.device_of(single)), []).append(single)
-    yield from groups.items()

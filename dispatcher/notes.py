@@ -11,12 +11,6 @@ HISTORY_LENGTH: Final = 10
 _BETWEEN_TRIES: Final = "; "
 
 
-def with_try(history: str, at: float, reason: str) -> str:
-    """Return a notification's tries, "<unix s> <reason>; ...", with one more; only the last ones are kept."""
-    tries = history.split(_BETWEEN_TRIES) if history else []
-    return _BETWEEN_TRIES.join([*tries, f"{at:.0f} {reason.replace(_BETWEEN_TRIES, ', ')}"][-HISTORY_LENGTH:])
-
-
 @dataclass(slots=True, kw_only=True)
 class Ends:
     """What ended notifications leave behind, in the form the scripts read.
@@ -59,3 +53,9 @@ class Notes:
     def encode(self) -> str:
         """Return the form the scripts decode."""
         return json.dumps({"ended": self.ended, "waiting": self.waiting, "ends": self.ends.as_json()})
+
+
+def with_try(history: str, at: float, reason: str) -> str:
+    """Return a notification's tries, "<unix s> <reason>; ...", with one more; only the last ones are kept."""
+    tries = history.split(_BETWEEN_TRIES) if history else []
+    return _BETWEEN_TRIES.join([*tries, f"{at:.0f} {reason.replace(_BETWEEN_TRIES, ', ')}"][-HISTORY_LENGTH:])

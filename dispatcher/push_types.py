@@ -58,6 +58,7 @@ class PushType:
         expires_in_s: How long we try when the caller gives no `expires_in`; None for as long as it takes.
         max_expiration_ahead_s: Furthest apns-expiration from now; None for no limit.
         collapse: Whether newer ones replace waiting ones.
+        is_budgeted: Whether Apple counts how many a device gets in an hour, so that we space them.
         payload_rule: What the payload must hold.
     """
 
@@ -71,6 +72,7 @@ class PushType:
     expires_in_s: float | None = None
     max_expiration_ahead_s: float | None = None
     collapse: Collapse = Collapse.NEVER
+    is_budgeted: bool = False
     payload_rule: PayloadRule = payload_rules.any_payload
 
     def topic(self, bundle_id: str) -> str:
@@ -86,6 +88,7 @@ _ROWS: Final = (
         priorities=(5,),
         default_priority=5,
         collapse=Collapse.ALWAYS,
+        is_budgeted=True,
         payload_rule=payload_rules.background_payload,
     ),
     PushType(

@@ -14,13 +14,20 @@ apns:{NN}:queued:<queue>          zset       batch id or wake-up -> time of publ
 apns:{NN}:leased:<lane>           zset       batch id or wake-up -> end of the lease
 apns:{NN}:due:<lane>              zset       batch id -> when to queue it again
 apns:{NN}:parked:<app>:<lane>     zset       batch id of a paused app -> when its first notification expires, or inf
-apns:{NN}:slot:<device>           hash       id, apns id of the newest notification; record; at, time of acceptance;
-                                             attempts; claim and sending, owner and apns id while leased
-apns:{NN}:held:<app>              zset       device -> when its slot is due
+apns:{NN}:slot:<device>           hash       id, apns id of the newest notification; record; terms, "at wanted send_at
+                                             expires spacing version", '-' for none: time of acceptance, when its own
+                                             terms allow it, ..., seconds between two, the app's count. If so: waived,
+                                             its device is online; attempts; history, of its last tries; crashes,
+                                             workers that died over it; parked, its app is paused. While leased:
+                                             claim, owner's random id; sending, apns id; was, "spacing at id version"
+                                             of the send before; cancelled or overtaken, not to be tried again;
+                                             sending_header, sending_at and sending_attempts once the newest is
+                                             another
+apns:{NN}:held:<app>              zset       device -> when its slot may be sent, or expires if that is sooner
 apns:{NN}:slot-leased:<app>       zset       device -> end of the lease
 apns:{NN}:slot-parked:<app>       zset       device of a paused app -> when its notification expires, or inf
-apns:{NN}:sent:<device>           hash       of the last background send: at, its time; id, its apns id; version;
-                                             expires by itself
+apns:{NN}:sent:<device>           hash       of the last send: at, its latest possible time; id, its apns id; version,
+                                             the greatest sent; retry_at, nothing sooner; expires by itself
 apns:{NN}:slot-of:<apns id>       string     device whose slot holds the notification
 apns:{NN}:seen:<apns id>          string     digest of the content accepted under a caller's own apns id or
                                              idempotency key, "reserved " before it if that lies in another shard,

@@ -15,6 +15,7 @@ from dispatcher.dead_letter import DeadLetter
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import PUSH_TYPES
 from dispatcher.record import Record
+from dispatcher.slot_values import terms_of
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import StateServer
 from dispatcher.sweeping import Message
@@ -50,9 +51,15 @@ class Return:
     message: Callable[[Any], Message | None]
 
 
-def way_back(letter: DeadLetter, again: Record) -> Return:
-    """Return how a dead letter gets where it was before."""
-    return _into_slot(letter, again) if letter.in_slot else _as_batch(letter, again)
+def way_back(letter: DeadLetter, again: Record, *, spacing_s: float) -> Return:
+    """Return how a dead letter gets where it was before.
+
+    Args:
+        letter: The dead letter.
+        again: What is to be sent of it.
+        spacing_s: Seconds between two background notifications of a device.
+    """
+    return _into_slot(letter, again, spacing_s) if letter.in_slot else _as_batch(letter, again)
 
 
 def hindrance_of(state: StateServer, way: Return) -> Replay | None:
@@ -112,7 +119,7 @@ def _as_batch(letter: DeadLetter, again: Record) -> Return:
     )
 
 
-def _into_slot(letter: DeadLetter, again: Record) -> Return:
+def _into_slot(letter: DeadLetter, again: Record, spacing_s: float) -> Return:
     """Come back into the device's slot, unless a newer one is there or was sent since."""
     digest = slots.device_of(again)
     shard, device = ids.shard_of_device(digest), digest.hex()
@@ -127,7 +134,16 @@ def _into_slot(letter: DeadLetter, again: Record) -> Return:
 
     wake_up = slots.wake_up_message(routing.wake_up_id(again.app, shard))
     return Return(
-        call=slots.put(shard, device, letter.apns_id, record.encode(again), app=again.app, digest=""),
+        call=slots.put(
+            shard,
+            device,
+            letter.apns_id,
+            record.encode(again),
+            app=again.app,
+            terms=terms_of(again, spacing_s=spacing_s),
+            digest="",
+            window_s=0,
+        ),
         watched=(slot, sent),
         hindrance=hindrance,
         acceptance=lambda reply: reply.acceptance,

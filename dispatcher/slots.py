@@ -1,93 +1,24 @@
 """Slots: the newest background notification of each device. Each function says one call of one script.
 
-An occupied slot is always in exactly one of `held`, by due time, and `slot-leased`.
+An occupied slot is always in exactly one of `held`, by the time it may be sent or expires, `slot-leased` and
+`slot-parked`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from dispatcher import outbox, redis_keys, routing, sweeping
+from dispatcher import redis_keys, routing, slot_values, sweeping
 from dispatcher.cancellation import Cancellation
-from dispatcher.notes import Ends
-from dispatcher.outbox import Acceptance
 from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
-from dispatcher.slot_values import SlotStatus
+from dispatcher.slot_values import DeviceOnline, Released, SlotPut, SlotReturn, SlotsClaimed, SlotStatus, SlotTerms
 from dispatcher.state_call import StateCall, text
+from dispatcher.sweeping import Message
 
 _QUEUE: Final = routing.single_queue(Lane.BACKGROUND)
-#: Delay that tells give_back.lua: it has ended.
-_ENDED: Final = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotPut:
-    """What became of a put into a slot.
-
-    Attributes:
-        acceptance: Accepted, or why not.
-        replaced: It took the place of one still waiting.
-        wake_up: A wake-up has to be published.
-    """
-
-    acceptance: Acceptance
-    replaced: bool = False
-    wake_up: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """A claimed slot.
-
-    Attributes:
-        device: What stands for the device in keys, 32 hex digits.
-        apns_id: Of the notification in it.
-        record: The stored record.
-        accepted_at: Unix seconds.
-        attempts: Attempts used.
-    """
-
-    device: str
-    apns_id: str
-    record: bytes
-    accepted_at: float
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotsClaimed:
-    """Due slots of one app and shard.
-
-    Attributes:
-        now: The state server's clock, Unix seconds.
-        slots: At most as many as were asked for; none when the wake-up is over.
-    """
-
-    now: float
-    slots: tuple[Slot, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotReturn:
-    """What became of the notification a slot was sending.
-
-    Attributes:
-        device: The slot's device.
-        apns_id: Of the notification that was sent or tried.
-        ends: What it leaves behind.
-        delay_s: None when it ended, else seconds until it is tried again.
-        attempts: Attempts used.
-    """
-
-    device: str
-    apns_id: str
-    ends: Ends
-    delay_s: float | None = None
-    attempts: int = 0
 
 
 def device_of(record: Record) -> bytes:
@@ -97,20 +28,31 @@ def device_of(record: Record) -> bytes:
 
 
 def put(
-    shard: int, device: str, apns_id: str, record: bytes, *, app: str, digest: str, window_s: int = outbox.DAY_S
+    shard: int, device: str, apns_id: str, record: bytes, *, app: str, terms: SlotTerms, digest: str, window_s: int
 ) -> StateCall[SlotPut]:
-    """Put a notification into its device's slot; the newest wins."""
+    """Put a notification into its device's slot; the newest wins.
+
+    Args:
+        shard: The device's.
+        device: What stands for the device in keys.
+        apns_id: Of the notification.
+        record: Its stored form.
+        app: Its bundle id.
+        terms: When it may be sent.
+        digest: Of its content, to accept it once under a caller's own id; empty for an id of ours.
+        window_s: How long the digest is remembered.
+    """
     return StateCall(
         script="put_slot",
         shard=shard,
         keys=(
             redis_keys.slot(shard, device),
             redis_keys.held(shard, app),
-            redis_keys.queued(shard, _QUEUE),
-            redis_keys.leased(shard, Lane.BACKGROUND),
+            *_wake_up_keys(shard),
             redis_keys.counters(shard),
             redis_keys.seen(shard, apns_id),
             redis_keys.feedback(shard),
+            redis_keys.slot_parked(shard, app),
         ),
         args=(
             device,
@@ -120,8 +62,9 @@ def put(
             digest,
             window_s,
             routing.wake_up_id(app, shard),
+            *terms.as_args(),
         ),
-        read=_read_put,
+        read=slot_values.read_put,
     )
 
 
@@ -133,28 +76,17 @@ def claim(app: str, shard: int, claim_id: str, *, lease_s: float, most: int) -> 
         keys=(
             redis_keys.held(shard, app),
             redis_keys.slot_leased(shard, app),
-            redis_keys.queued(shard, _QUEUE),
-            redis_keys.leased(shard, Lane.BACKGROUND),
+            *_wake_up_keys(shard),
             redis_keys.counters(shard),
             redis_keys.feedback(shard),
         ),
-        args=(routing.wake_up_id(app, shard), claim_id, lease_s, most, redis_keys.slot(shard, "")),
-        read=_read_claim,
+        args=(routing.wake_up_id(app, shard), claim_id, lease_s, most),
+        read=slot_values.read_claim,
     )
 
 
 def give_back(app: str, shard: int, claim_id: str, returns: Iterable[SlotReturn]) -> StateCall[int]:
     """Give slots back; the reply is how many were still ours."""
-    items = [
-        (
-            item.device,
-            item.apns_id,
-            _ENDED if item.delay_s is None else item.delay_s,
-            item.attempts,
-            item.ends.as_json(),
-        )
-        for item in returns
-    ]
     return StateCall(
         script="give_back",
         shard=shard,
@@ -164,8 +96,9 @@ def give_back(app: str, shard: int, claim_id: str, returns: Iterable[SlotReturn]
             redis_keys.feedback(shard),
             redis_keys.counters(shard),
             redis_keys.dead(shard, app),
+            redis_keys.slot_parked(shard, app),
         ),
-        args=(claim_id, redis_keys.slot(shard, ""), redis_keys.seen(shard, ""), json.dumps(items)),
+        args=(claim_id, json.dumps([item.as_json() for item in returns])),
         read=int,
     )
 
@@ -181,24 +114,23 @@ def rest(app: str, shard: int) -> StateCall[bool]:
     )
 
 
-def sweep(shard: int, apps: Sequence[str]) -> StateCall[list[sweeping.Message]]:
+def sweep(shard: int, apps: Sequence[str]) -> StateCall[list[Message]]:
     """Take back slots of dead workers; the reply is the wake-ups to publish."""
     return StateCall(
         script="sweep_slots",
         shard=shard,
         keys=(
-            redis_keys.queued(shard, _QUEUE),
-            redis_keys.leased(shard, Lane.BACKGROUND),
+            *_wake_up_keys(shard),
             redis_keys.counters(shard),
             redis_keys.feedback(shard),
             *(key for app in apps for key in (redis_keys.held(shard, app), redis_keys.slot_leased(shard, app))),
         ),
-        args=(redis_keys.slot(shard, ""), sweeping.SWEEP_LIMIT, *(routing.wake_up_id(app, shard) for app in apps)),
+        args=(sweeping.SWEEP_LIMIT, *(routing.wake_up_id(app, shard) for app in apps)),
         read=lambda reply: [wake_up_message(text(wake_up)) for wake_up in reply],
     )
 
 
-def unpark(shard: int, app: str, *, before: float, most: int) -> StateCall[list[sweeping.Message]]:
+def unpark(shard: int, app: str, *, before: float, most: int) -> StateCall[list[Message]]:
     """Hold parked slots that are to be looked at before a time: infinity for all, now for what has expired.
 
     The reply is the wake-up to publish, if one is needed.
@@ -207,59 +139,66 @@ def unpark(shard: int, app: str, *, before: float, most: int) -> StateCall[list[
     return StateCall(
         script="unpark_slots",
         shard=shard,
-        keys=(
-            redis_keys.slot_parked(shard, app),
-            redis_keys.held(shard, app),
-            redis_keys.queued(shard, _QUEUE),
-            redis_keys.leased(shard, Lane.BACKGROUND),
-        ),
+        keys=(redis_keys.slot_parked(shard, app), redis_keys.held(shard, app), *_wake_up_keys(shard)),
         args=(before, most, wake_up),
         read=lambda reply: [wake_up_message(wake_up)] if reply else [],
     )
 
 
-def cancel(shard: int, apns_id: str) -> StateCall[Cancellation]:
-    """Cancel a notification that went into a slot of this shard."""
+def device_online(shard: int, device: str, *, app: str, fetched: bool) -> StateCall[DeviceOnline]:
+    """Release what waits for a device whose app was launched; drop it if the app has fetched the news itself."""
     return StateCall(
-        script="ended",
+        script="device_online",
         shard=shard,
-        keys=(redis_keys.slot_of(shard, apns_id),),
-        args=(),
-        read=lambda _: Cancellation.UNKNOWN,
+        keys=(
+            redis_keys.slot(shard, device),
+            redis_keys.held(shard, app),
+            redis_keys.slot_parked(shard, app),
+            *_wake_up_keys(shard),
+            redis_keys.counters(shard),
+            redis_keys.feedback(shard),
+        ),
+        args=(device, routing.wake_up_id(app, shard), int(fetched)),
+        read=lambda reply: DeviceOnline(released=Released(text(reply[0])), wake_up=bool(reply[1])),
+    )
+
+
+def cancel(shard: int, apns_id: str) -> StateCall[Cancellation]:
+    """Cancel a notification that went into a slot of this shard.
+
+    One that was superseded is only known if it is tracked or had an id of the caller's own.
+    """
+    return StateCall(
+        script="slot_cancel",
+        shard=shard,
+        keys=(
+            redis_keys.slot_of(shard, apns_id),
+            redis_keys.seen(shard, apns_id),
+            redis_keys.ended(shard, apns_id),
+            redis_keys.counters(shard),
+            redis_keys.feedback(shard),
+        ),
+        args=(apns_id,),
+        read=lambda reply: Cancellation(text(reply)),
     )
 
 
 def status(shard: int, apns_id: str) -> StateCall[SlotStatus | None]:
     """Ask how far a notification has come; None when no slot of this shard holds it."""
     return StateCall(
-        script="ended", shard=shard, keys=(redis_keys.slot_of(shard, apns_id),), args=(), read=lambda _: None
+        script="slot_status",
+        shard=shard,
+        keys=(redis_keys.slot_of(shard, apns_id),),
+        args=(apns_id,),
+        read=slot_values.read_status,
     )
 
 
-def wake_up_message(wake_up: str) -> sweeping.Message:
+def wake_up_message(wake_up: str) -> Message:
     """Return the message that wakes a background worker."""
     app, _ = routing.parse_wake_up(wake_up) or ("?", 0)
-    return sweeping.Message(queue=_QUEUE, batch_id=wake_up, summary=f"{app} wake-up")
+    return Message(queue=_QUEUE, batch_id=wake_up, summary=f"{app} wake-up")
 
 
-def _read_put(reply: Sequence[Any]) -> SlotPut:
-    acceptance = Acceptance(text(reply[0]))
-    if acceptance is not Acceptance.ACCEPTED:
-        return SlotPut(acceptance=acceptance)
-    return SlotPut(acceptance=acceptance, replaced=bool(reply[1]), wake_up=bool(reply[2]))
-
-
-def _read_claim(reply: Sequence[Any]) -> SlotsClaimed:
-    return SlotsClaimed(
-        now=float(reply[0]),
-        slots=tuple(
-            Slot(
-                device=text(device),
-                apns_id=text(apns_id),
-                record=record,
-                accepted_at=float(accepted_at),
-                attempts=int(attempts),
-            )
-            for device, apns_id, record, accepted_at, attempts in reply[1:]
-        ),
-    )
+def _wake_up_keys(shard: int) -> tuple[str, str]:
+    return redis_keys.queued(shard, _QUEUE), redis_keys.leased(shard, Lane.BACKGROUND)

@@ -46,7 +46,7 @@ async def _try(attempt: Attempt, sending: Sending, *, is_second: bool = False) -
     if app is None:
         is_over = attempt.is_expired(sending.now())
         reason = "app not configured here"
-        return _expired() if is_over else Retry(delay_s=UNKNOWN_APP_DELAY_S, attempts=attempt.attempts, reason=reason)
+        return expired() if is_over else Retry(delay_s=UNKNOWN_APP_DELAY_S, attempts=attempt.attempts, reason=reason)
     watch = sending.safeguards.watch(app, attempt.lane, attempt.record.environment)
     one_try = _Try(attempt=attempt, sending=sending, app=app, watch=watch, is_second=is_second)
     await watch.gate.enter()
@@ -123,7 +123,7 @@ class _Try:
     def _admit(self) -> Pass | Decision:
         attempt, now = self.attempt, self.sending.now()
         if attempt.is_expired(now):
-            return _expired()
+            return expired()
         if self._is_paused() and not attempt.is_probe:
             return Park()
         way = self.watch.admit(now, is_probe=attempt.is_probe)
@@ -133,7 +133,7 @@ class _Try:
         """Return what becomes of a notification that might not leave any more when a stream was free."""
         attempt, now = self.attempt, self.sending.now()
         if attempt.is_expired(now):
-            return _expired()
+            return expired()
         if self.sending.has_stopped() or attempt.is_cancelled() or not attempt.lease.may_open():
             return Release()
         return Park() if self._is_paused() else self._hold() or Release()
@@ -208,5 +208,6 @@ def _deadline_s(times: LaneTimes, time_left_s: float | None) -> float:
     return min(times.deadline_s, max(SHORTEST_DEADLINE_S, time_left_s))
 
 
-def _expired() -> Finish:
+def expired() -> Finish:
+    """Return the end of what must not be sent any more."""
     return Finish(outcome=Outcome.EXPIRED, reason="its time was over before it could be sent")

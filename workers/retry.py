@@ -9,7 +9,7 @@ has rung long before that, so calls have rules of their own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dispatcher.feedback import Outcome
@@ -30,12 +30,14 @@ class Finish:
         status: HTTP status, 0 without an answer.
         reason: Apple's reason, or ours.
         unregistered_at: Unix milliseconds, 0 when unknown.
+        maybe_sent: No answer came, and Apple may have it all the same.
     """
 
     outcome: Outcome
     status: int = 0
     reason: str = ""
     unregistered_at: int = 0
+    maybe_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +49,14 @@ class Retry:
         attempts: Attempts used so far, the one just made included if it counts.
         reason: Why.
         at_once: Try a second time before it is given back to wait.
+        maybe_sent: No answer came, and Apple may have it all the same.
     """
 
     delay_s: float
     attempts: int
     reason: str
     at_once: bool = False
+    maybe_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +195,7 @@ def decide(answer: ApnsAnswer, given: Circumstances) -> Finish | Retry:
 def decide_silence(reason: str, given: Circumstances, *, maybe_sent: bool) -> Finish | Retry:
     """Return what becomes of a notification that got no answer."""
     rules = SILENCE_RULES if maybe_sent else NOT_SENT_RULES
-    return _again(rules.of(given.lane), reason, given)
+    return replace(_again(rules.of(given.lane), reason, given), maybe_sent=maybe_sent)
 
 
 def wait(reason: str, given: Circumstances, *, least_s: float = 0.0) -> Finish | Retry:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
 
@@ -13,10 +13,10 @@ import structlog
 from dispatcher import record, slots
 from dispatcher.errors import MessageError
 from dispatcher.feedback import Outcome
-from dispatcher.notes import Ends
+from dispatcher.notes import Ends, with_try
 from dispatcher.push_types import Lane
-from dispatcher.slots import Slot, SlotReturn
-from workers.attempt import Attempt, send_each
+from dispatcher.slot_values import Slot, SlotReturn
+from workers.attempt import Attempt, expired, send_each
 from workers.edges import Edges
 from workers.endings import leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
@@ -25,6 +25,8 @@ from workers.retry import Decision, Finish, Park, Release, Retry
 
 #: Slots taken by one claim.
 SLOTS_AT_ONCE: Final = 100
+#: Workers that may die over a notification; then nobody sends it any more.
+MAX_CRASHES: Final = 3
 
 log = structlog.get_logger()
 
@@ -64,31 +66,53 @@ class _SlotsWork:
 
     async def send_all(self, claimed: Sequence[Slot]) -> list[Decision]:
         times = LANE_TIMES[Lane.BACKGROUND]
-        devices = {slot.apns_id: slot.device for slot in claimed}
-        attempts: list[Attempt] = []
-        decisions: list[Decision] = []
-        for slot in claimed:
-            try:
-                attempts.append(self._attempt(slot))
-            except MessageError as exc:
-                decisions.append(await self._bury_unreadable(slot, str(exc)))
-        unanswered = {attempt.apns_id: attempt for attempt in attempts}
+        claimed_slots = {slot.apns_id: slot for slot in claimed}
+        unsent = list(self._unsendable(claimed))
+        decisions: list[Decision] = [decision for _, decision in unsent]
+        settled = {item.apns_id for item, _ in unsent}
+        unanswered = {slot.apns_id: self._attempt(slot) for slot in claimed if slot.apns_id not in settled}
         writer: ProgressWriter[SlotReturn] = ProgressWriter(
             self._write, every_s=times.progress_s, every_notes=times.progress_answers
         )
+        for item, _ in unsent:
+            writer.note(item)
 
         def note(attempt: Attempt, decision: Decision) -> None:
             del unanswered[attempt.apns_id]
             decisions.append(decision)
-            writer.note(_slot_return(devices[attempt.apns_id], attempt, decision))
+            writer.note(self._slot_return(claimed_slots[attempt.apns_id], attempt, decision))
 
         try:
             async with writer:
-                await send_each(attempts, note, self.edges.sending)
+                await send_each(await self._with_probe(list(unanswered.values())), note, self.edges.sending)
         finally:
-            left = [_slot_return(devices[apns_id], attempt, Release()) for apns_id, attempt in unanswered.items()]
+            left = [self._cut_off(claimed_slots[apns_id], attempt) for apns_id, attempt in unanswered.items()]
             await asyncio.shield(self._write(writer.rest + left))
         return decisions
+
+    def _unsendable(self, claimed: Sequence[Slot]) -> Iterator[tuple[SlotReturn, Decision]]:
+        """Yield what ends without being sent."""
+        for slot in claimed:
+            try:
+                attempt = self._attempt(slot)
+            except MessageError as exc:
+                yield _unreadable(slot, str(exc))
+                continue
+            if slot.has_expired:
+                finish = expired()
+            elif slot.crashes >= MAX_CRASHES:
+                finish = Finish(outcome=Outcome.DEAD_LETTERED, reason=f"its worker died {slot.crashes} times")
+            else:
+                continue
+            yield self._slot_return(slot, attempt, finish), finish
+
+    async def _with_probe(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Return the attempts, the first of which may be sent though its app is paused."""
+        pauses = self.edges.sending.pauses
+        is_paused = attempts and pauses.is_paused(self.app, Lane.BACKGROUND)
+        if is_paused and await pauses.take_probe(self.app, Lane.BACKGROUND):
+            return [replace(attempts[0], is_probe=True), *attempts[1:]]
+        return attempts
 
     def _attempt(self, slot: Slot) -> Attempt:
         return Attempt(
@@ -100,13 +124,42 @@ class _SlotsWork:
             lease=self.lease,
         )
 
-    async def _bury_unreadable(self, slot: Slot, reason: str) -> Finish:
-        """Lay a record that no retry can make readable among the dead letters, as it is."""
-        log.error("record_unreadable", apns_id=slot.apns_id, lane=Lane.BACKGROUND, reason=reason)
-        ends = Ends()
-        leave_unreadable(ends, slot.apns_id, slot.record, Lane.BACKGROUND, reason)
-        await self._write([SlotReturn(device=slot.device, apns_id=slot.apns_id, ends=ends)])
-        return Finish(outcome=Outcome.DEAD_LETTERED, reason=reason)
+    def _slot_return(self, slot: Slot, attempt: Attempt, decision: Decision) -> SlotReturn:
+        item = SlotReturn(
+            device=slot.device,
+            apns_id=slot.apns_id,
+            ends=Ends(),
+            counts=_counts(decision),
+            attempts=attempt.attempts,
+            history=slot.history,
+        )
+        match decision:
+            case Finish():
+                leave(
+                    item.ends,
+                    attempt.record,
+                    0,
+                    slot.apns_id,
+                    decision,
+                    attempts=attempt.attempts,
+                    history=slot.history,
+                    accepted_at=slot.accepted_at,
+                    in_slot=True,
+                )
+                return item
+            case Retry():
+                leave(item.ends, attempt.record, 0, slot.apns_id, decision)
+                history = with_try(slot.history, self.edges.sending.now(), decision.reason)
+                return replace(item, delay_s=decision.delay_s, attempts=decision.attempts, history=history)
+            case Park():
+                return replace(item, is_parked=True)
+            case Release():
+                log.debug("slot_released", apns_id=slot.apns_id)
+                return replace(item, delay_s=0.0)
+
+    def _cut_off(self, slot: Slot, attempt: Attempt) -> SlotReturn:
+        """Give back what got no decision: it may have been on its way."""
+        return replace(self._slot_return(slot, attempt, Release()), counts=True)
 
     async def _write(self, returns: list[SlotReturn]) -> None:
         if not returns:
@@ -116,16 +169,21 @@ class _SlotsWork:
             log.warning("claim_lost", app=self.app, shard=self.shard, unwritten=len(returns) - ours)
 
 
-def _slot_return(device: str, attempt: Attempt, decision: Decision) -> SlotReturn:
+def _unreadable(slot: Slot, reason: str) -> tuple[SlotReturn, Finish]:
+    """Lay a record that no retry can make readable among the dead letters, as it is."""
+    log.error("record_unreadable", apns_id=slot.apns_id, lane=Lane.BACKGROUND, reason=reason)
     ends = Ends()
-    delay_s, attempts = 0.0, attempt.attempts
+    leave_unreadable(ends, slot.apns_id, slot.record, Lane.BACKGROUND, reason)
+    item = SlotReturn(device=slot.device, apns_id=slot.apns_id, ends=ends, counts=False)
+    return item, Finish(outcome=Outcome.DEAD_LETTERED, reason=reason)
+
+
+def _counts(decision: Decision) -> bool:
+    """Tell whether a push may have reached Apple and was not turned away: then it uses up the device's budget."""
     match decision:
         case Finish():
-            leave(ends, attempt.record, 0, attempt.apns_id, decision, accepted_at=attempt.accepted_at, in_slot=True)
-            return SlotReturn(device=device, apns_id=attempt.apns_id, ends=ends)
+            return decision.maybe_sent or decision.outcome is Outcome.DELIVERED
         case Retry():
-            leave(ends, attempt.record, 0, attempt.apns_id, decision)
-            delay_s, attempts = decision.delay_s, decision.attempts
+            return decision.maybe_sent
         case Release() | Park():
-            log.debug("slot_released", apns_id=attempt.apns_id)
-    return SlotReturn(device=device, apns_id=attempt.apns_id, ends=ends, delay_s=delay_s, attempts=attempts)
+            return False

@@ -1,20 +1,49 @@
--- Take due slots of one app for a limited time; with none left the wake-up is over.
+-- Take due slots of one app for a limited time; with none left the wake-up is over. A slot whose worker died before is
+-- taken alone, so that what kills workers takes no other slot with it.
 -- KEYS held, slot-leased, queued, leased, counters, feedback, clock
--- ARGV wake-up, claim id, lease seconds, most slots, slot prefix
--- Returns {now, {device, apns id, record, accepted at, attempts}, ...}
+-- ARGV wake-up, claim id, lease seconds, most slots
+-- Returns {now, {device, apns id, record, accepted at, attempts, crashes, history, has expired}, ...}
 redis.call('ZREM', KEYS[3], ARGV[1])
-take_back_expired(KEYS[1], KEYS[2], ARGV[5], ARGV[4], KEYS[5], KEYS[6])
-local taken, ends = {seconds(now)}, seconds(now + ARGV[3])
-for _, device in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', seconds(now), 'LIMIT', 0, ARGV[4])) do
-  local slot = ARGV[5] .. device
-  local content = redis.call('HMGET', slot, 'id', 'record', 'at', 'attempts')
+take_back_expired(KEYS[1], KEYS[2], ARGV[4], KEYS[5], KEYS[6])
+local taken, ends = {stamp}, seconds(now + ARGV[3])
+
+-- The budget counts from the end of the lease until the worker says better: a stalled one may send as late as that.
+-- Returns the send before, for give_back to restore.
+local function book_send(device, slot)
+  if not slot.version and tonumber(slot.spacing) <= 0 then return nil end
+  local sent = read_sent(device)
+  local was = table.concat({slot.spacing, sent.at or '-', sent.id or '-', sent.version or '-'}, ' ')
+  sent.at, sent.id, sent.version = ends, slot.id, slot.version or sent.version
+  write_sent(device, sent, slot.spacing)
+  return was
+end
+
+local function take(device, slot)
+  local has_expired = slot.expires and tonumber(slot.expires) <= instant
+  local was = not has_expired and book_send(device, slot)
+  redis.call('HSET', slot_key(device), 'claim', ARGV[2], 'sending', slot.id)
+  if was then redis.call('HSET', slot_key(device), 'was', was) end
   redis.call('ZREM', KEYS[1], device)
-  if content[1] then
-    redis.call('HSET', slot, 'claim', ARGV[2], 'sending', content[1])
-    redis.call('ZADD', KEYS[2], ends, device)
-    taken[#taken + 1] = {device, content[1], content[2], content[3], content[4]}
+  redis.call('ZADD', KEYS[2], ends, device)
+  taken[#taken + 1] = {
+    device, slot.id, slot.record or '', slot.at, slot.attempts or 0, slot.crashes or 0, slot.history or '',
+    has_expired and 1 or 0,
+  }
+end
+
+local crashed
+for _, device in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', stamp, 'LIMIT', 0, ARGV[4])) do
+  local slot = read_slot(slot_key(device), {'id', 'record', 'terms', 'attempts', 'crashes', 'history'})
+  if not slot.id then
+    redis.call('ZREM', KEYS[1], device)
+  elseif slot.crashes then
+    crashed = crashed or {device, slot}
+  else
+    take(device, slot)
   end
 end
+if crashed and #taken == 1 then take(crashed[1], crashed[2]) end
+
 if #taken == 1 then
   redis.call('ZREM', KEYS[4], ARGV[1])
 else

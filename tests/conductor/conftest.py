@@ -20,6 +20,7 @@ from dispatcher.push_types import PUSH_TYPES, Environment, Lane
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
 from dispatcher.settings import App
+from dispatcher.slot_values import SlotTerms
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import AsyncStateServer
 from tests.conductor.scripted_transport import ScriptedTransport
@@ -204,10 +205,12 @@ class Bench:
         await self.state.run(outbox.put(batch_id, stored, app=APP, lane=lane, queue=queue, count=count, digest=""))
         return batch_id
 
-    async def put_slot(self, stored: bytes, *, device: str = "d" * 32) -> str:
+    async def put_slot(self, stored: bytes, *, device: str = "d" * 32, **terms: Any) -> str:
         """Accept a background notification for a device; returns its apns id."""
         apns_id = ids.new_batch_id(SHARD, uuid4().bytes)
-        await self.state.run(slots.put(SHARD, device, apns_id, stored, app=APP, digest=""))
+        await self.state.run(
+            slots.put(SHARD, device, apns_id, stored, app=APP, terms=SlotTerms(**terms), digest="", window_s=1)
+        )
         return apns_id
 
     async def sweep(self, lane: Lane = Lane.ALERT) -> list[str]:
@@ -254,7 +257,7 @@ class Bench:
 
     def leftovers(self) -> set[str]:
         """Return every key that tells of unfinished work."""
-        known = ("counters", "feedback", "clock", "seen:", "dead:")
+        known = ("counters", "feedback", "clock", "seen:", "dead:", "sent:")
         return {name for name in map(bytes.decode, self.redis.keys("*")) if not any(word in name for word in known)}
 
 

@@ -211,7 +211,7 @@ async def test_what_changes_meanwhile_is_not_overwritten(
     worker = await bench.worker()
     await fail_update(bench, worker, push.background(APP, DEVICE_TOKEN, {"version": 1}).apns_id)
     letter = the_only(letters)
-    way = way_back(letter, record.decode(letter.stored))
+    way = way_back(letter, record.decode(letter.stored), spacing_s=0)
     newer = []
 
     def look_too_early(_look: Any) -> None:

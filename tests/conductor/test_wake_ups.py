@@ -79,7 +79,7 @@ async def test_one_that_comes_while_sending_leaves_afterwards(bench: Bench) -> N
 
 
 async def test_a_retry_gives_way_to_a_newer_one(bench: Bench) -> None:
-    """An update that has to be tried again is superseded by the newer one that waits already."""
+    """An update that has to be tried again is superseded by the newer one, which waits the time asked for."""
     worker = await bench.worker()
     await bench.put_slot(update(report=Report.EVERYTHING))
     late = Late(answer=BUSY)
@@ -88,7 +88,9 @@ async def test_a_retry_gives_way_to_a_newer_one(bench: Bench) -> None:
     await until(lambda: worker.transport.requests)
     newest = await bench.put_slot(update(report=Report.EVERYTHING))
     late.come.set()
-    await waking
+    assert await waking == "retry 1"
+    bench.advance(16 * 60)
+    assert await wake(worker) == "sent 1"
     assert worker.transport.apns_ids[1:] == [newest]
     assert [told.outcome for told in bench.feedback()] == [Outcome.SUPERSEDED, Outcome.DELIVERED]
     assert bench.counters() == {"accepted": 2, "superseded": 1, "delivered": 1}

@@ -20,6 +20,7 @@ from dispatcher.record import Record
 from dispatcher.scripts import Clock
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import StateServer
+from tests.state.slot_words import Slots
 
 APP = "com.example.app"
 QUEUE = "apns.alert"
@@ -108,9 +109,10 @@ class StateUnderTest:
         return total
 
     def keys(self) -> set[str]:
-        """Return every key but counters, streams, clocks and remembered ids."""
+        """Return every key but counters, streams, clocks, remembered ids, sends and ends."""
         left = {key.decode() for key in self.client.keys("*")}
-        return {key for key in left if not any(word in key for word in ("counters", "feedback", "clock", "seen:"))}
+        others = ("counters", "feedback", "clock", "seen:", "sent:", "ended:")
+        return {key for key in left if not any(word in key for word in others)}
 
 
 def make_record(
@@ -147,3 +149,11 @@ def new_id_in_one_shard() -> Callable[[], str]:
 def quiet_record() -> Callable[..., Record]:
     """Return a maker of background records for one device."""
     return lambda report: make_record(report=Report(report), push_type="background")
+
+
+@pytest.fixture(params=["failures", "everything"])
+def slot_words(state: StateUnderTest, request: pytest.FixtureRequest) -> Slots:
+    """Return words for slots, for notifications of which only failures are told, and for tracked ones that tell all."""
+    report = Report(request.param)
+    tracked = report is Report.EVERYTHING
+    return Slots(state, record.encode(make_record(report=report, track=tracked, push_type="background")))

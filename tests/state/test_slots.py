@@ -4,59 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from dispatcher import outbox, record, redis_keys, routing, slots, sweeping
-from dispatcher.notes import Ends
+from dispatcher import outbox, record, sweeping
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Lane
-from dispatcher.slots import Slot, SlotPut, SlotReturn, SlotsClaimed
-
-APP = "com.example.app"
-SHARD = 5
-DEVICE = "d" * 32
-WAKE_UP = routing.wake_up_id(APP, SHARD)
-
-
-class Slots:
-    """Short words for what the tests do with slots of one shard."""
-
-    def __init__(self, state: Any, stored: bytes) -> None:
-        self.state = state
-        self.stored = stored
-
-    def put(self, apns_id: str, *, device: str = DEVICE, digest: str = "") -> SlotPut:
-        """Put a notification."""
-        put = self.state.run(slots.put(SHARD, device, apns_id, self.stored, app=APP, digest=digest))
-        assert isinstance(put, SlotPut)
-        return put
-
-    def claim(self, claim_id: str = "one", *, most: int = 100) -> tuple[Slot, ...]:
-        """Claim due slots."""
-        claimed = self.state.run(slots.claim(APP, SHARD, claim_id, lease_s=30, most=most))
-        assert isinstance(claimed, SlotsClaimed)
-        return claimed.slots
-
-    def give_back(self, apns_id: str, claim_id: str = "one", *, delay_s: float | None = None, attempts: int = 0) -> int:
-        """Give a slot back, delivered or to be tried again."""
-        ends = Ends()
-        ends.add(redis_keys.counter("delivered" if delay_s is None else "retried", APP, Lane.BACKGROUND))
-        item = SlotReturn(device=DEVICE, apns_id=apns_id, ends=ends, delay_s=delay_s, attempts=attempts)
-        return int(self.state.run(slots.give_back(APP, SHARD, claim_id, [item])))
-
-    def sweep(self) -> list[str]:
-        """Sweep; returns the wake-ups to publish."""
-        return [message.batch_id for message in self.state.run(slots.sweep(SHARD, [APP]))]
-
-    def count(self, event: str) -> int:
-        """Return a counter."""
-        return int(self.state.counters()[f"{event}|{APP}|background|"])
-
-
-@pytest.fixture(params=["failures", "everything"])
-def slot_words(state: Any, quiet_record: Any, request: pytest.FixtureRequest) -> Slots:
-    """Return the words, for notifications whose superseding is reported and for others."""
-    return Slots(state, record.encode(quiet_record(report=request.param)))
+from dispatcher.slot_values import SlotPut
+from tests.state.slot_words import APP, SHARD, WAKE_UP, Slots
 
 
 def test_put_into_an_empty_slot_needs_a_wake_up(slot_words: Slots) -> None:
@@ -118,13 +70,16 @@ def test_overwritten_while_sending_is_sent_afterwards(slot_words: Slots) -> None
 
 
 def test_retry_never_follows_a_newer_one(slot_words: Slots) -> None:
-    """An older notification that should be tried again gives way to a newer one."""
+    """An older notification that should be tried again gives way to a newer one, which waits the device's time."""
     slot_words.put("a")
     slot_words.claim()
     slot_words.put("b")
     slot_words.give_back("a", delay_s=60, attempts=1)
-    assert [slot.apns_id for slot in slot_words.claim("two")] == ["b"]
-    assert (slot_words.count("retried"), slot_words.count("superseded")) == (0, 1)
+    slot_words.put("c")
+    assert slot_words.claim("two") == ()
+    slot_words.state.advance(61)
+    assert [slot.apns_id for slot in slot_words.claim("two")] == ["c"]
+    assert (slot_words.count("retried"), slot_words.count("superseded")) == (0, 2)
 
 
 def test_retry_waits_its_time(slot_words: Slots) -> None:

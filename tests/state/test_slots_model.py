@@ -1,134 +1,258 @@
-"""Random puts, claims, crashes, stalls and returns against a simple model, on a real server."""
+"""Random producers, workers, crashes and stalls against a simple model, on a real server."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any
+import os
+from collections.abc import Callable
+from time import time
+from typing import Any, Final, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from dispatcher import record, slots
+from dispatcher import record, redis_keys, slots
+from dispatcher.feedback import Outcome
 from dispatcher.notes import Ends
-from dispatcher.slots import Slot, SlotReturn
+from dispatcher.outbox import Acceptance
+from dispatcher.push_types import Lane
+from dispatcher.slot_values import SlotReturn, SlotTerms
+from dispatcher.state_call import StateCall
+from tests.state.slots_model import HOUR_S, PER_HOUR, Lease, Model
 
-APP = "com.example.app"
-SHARD = 5
-DEVICES = [f"{number:032x}" for number in range(3)]
-LEASE_S = 30.0
+ReplyT = TypeVar("ReplyT")
+
+APP: Final = "com.example.app"
+SHARD: Final = 5
+DEVICES: Final = [f"{number:032x}" for number in range(3)]
+LEASE_S: Final = 30.0
+SPACING_S: Final = HOUR_S / PER_HOUR
+#: How a worker's try ends: (has ended, used the budget, delay in seconds, parked), for what left and for what did not.
+SENT: Final = [
+    (True, True, 0.0, False),
+    (True, True, 0.0, False),
+    (False, True, 5.0, False),
+    (False, False, 60.0, False),
+    (True, False, 0.0, False),
+]
+UNSENT: Final = [(False, False, 0.0, False), (False, False, 3.0, False), (False, False, 0.0, True)]
+EXPIRED: Final = [(True, False, 0.0, False)]
+#: The longest that a single notification may be held up by its own terms, its device's budget or a retry.
+LONGEST_WAIT_S: Final = 2000.0
+OPERATIONS: Final = 20_000
+STEPS: Final = 100
+IS_LONG: Final = os.environ.get("APNS_LONG") == "1"
 
 
 class SlotsMachine(RuleBasedStateMachine):
-    """Producers put numbered notifications; workers claim, send, die, stall or give back."""
+    """Producers put numbered notifications; workers claim, send, die, stall or give back; apps are launched."""
 
     state: Any
     stored: bytes
+    count_operation: Callable[[], None]
 
     def __init__(self) -> None:
         super().__init__()
         self.state.client.flushall()
-        self.number = 0
-        self.newest: dict[str, int] = {}
-        self.sent: dict[str, list[int]] = defaultdict(list)
-        self.crashes = 0
-        self.claims: dict[str, tuple[Slot, ...]] = {}
+        self.ahead_s = 0.0
+        self.model = Model(DEVICES)
+        self.owners: dict[int, str] = {}
+        self.claims = 0
+        self.leases: list[Lease] = []
 
-    @rule(device=st.sampled_from(DEVICES))
-    def put(self, device: str) -> None:
-        """A producer puts a newer notification."""
-        self.number += 1
-        self.newest[device] = self.number
-        self.state.run(slots.put(SHARD, device, str(self.number), self.stored, app=APP, digest=""))
+    @property
+    def now(self) -> float:
+        """The state server's clock: it runs on this host."""
+        return time() + self.ahead_s
 
-    @rule(most=st.integers(1, 3))
+    @rule(
+        name=st.sampled_from(DEVICES),
+        hold_for=st.sampled_from([0.0, 0.0, 0.0, 100.0]),
+        expires_in=st.sampled_from([None, None, 50.0, 1500.0]),
+        later_s=st.sampled_from([None, None, None, 200.0]),
+        lag=st.sampled_from([None, None, 0, 0, 1, 5]),
+    )
+    def put(self, name: str, hold_for: float, expires_in: float | None, later_s: float | None, lag: int | None) -> None:
+        """A producer puts a notification, with a version that may be late, or with none."""
+        number = len(self.owners) + 1
+        self.owners[number] = name
+        terms = SlotTerms(
+            spacing_s=SPACING_S,
+            hold_for=hold_for,
+            expires_in=expires_in,
+            send_at=None if later_s is None else self.now + later_s,
+            version=None if lag is None else number - lag,
+        )
+        put = self.run(slots.put(SHARD, name, str(number), self.stored, app=APP, terms=terms, digest="", window_s=1))
+        assert put.acceptance is Acceptance.ACCEPTED
+        assert (put.replaced, put.superseded) == self.model.put(name, number, terms)
+
+    @rule(most=st.integers(1, 5))
     def claim(self, most: int) -> None:
-        """A worker claims due slots, and sends what it got."""
-        claim_id = f"claim-{len(self.claims)}-{self.number}-{len(self.sent)}-{self.crashes}"
-        claimed = self.state.run(slots.claim(APP, SHARD, claim_id, lease_s=LEASE_S, most=most)).slots
-        for slot in claimed:
-            assert slot.device not in [held.device for held_by in self.claims.values() for held in held_by], (
-                "a leased slot was claimed again"
-            )
-            self.sent[slot.device].append(int(slot.apns_id))
-        if claimed:
-            self.claims[claim_id] = claimed
+        """A worker claims due slots: what died with another one comes alone."""
+        self.sweep()
+        self.claims += 1
+        claim_id = f"claim-{self.claims}"
+        claimed = self.run(slots.claim(APP, SHARD, claim_id, lease_s=LEASE_S, most=most))
+        assert len(claimed.slots) == 1 or all(slot.crashes == 0 for slot in claimed.slots)
+        for slot in claimed.slots:
+            self.leases.append(self.model.claim(claim_id, slot, now=claimed.now, lease_s=LEASE_S))
 
-    @precondition(lambda self: self.claims)
-    @rule(draw=st.data(), delay_s=st.sampled_from([None, 0.0, 20.0]))
-    def give_back(self, draw: st.DataObject, delay_s: float | None) -> None:
-        """A worker gives its slots back: delivered, or to be tried again."""
-        claim_id = draw.draw(st.sampled_from(sorted(self.claims)))
-        claimed = self.claims.pop(claim_id)
-        returns = [
-            SlotReturn(device=slot.device, apns_id=slot.apns_id, ends=Ends(), delay_s=delay_s, attempts=1)
-            for slot in claimed
-        ]
-        assert self.state.run(slots.give_back(APP, SHARD, claim_id, returns)) == len(claimed)
+    @precondition(lambda self: self.sendable())
+    @rule(choice=st.integers(0, 10))
+    def send(self, choice: int) -> None:
+        """A worker sends what it holds, at any time of its lease but never later."""
+        sendable = self.sendable()
+        self.model.send(sendable[choice % len(sendable)], self.now)
 
-    @precondition(lambda self: self.claims)
-    @rule(draw=st.data())
-    def die_and_come_back_late(self, draw: st.DataObject) -> None:
-        """A worker dies or stalls past its lease; what it writes afterwards counts for nothing."""
-        claim_id = draw.draw(st.sampled_from(sorted(self.claims)))
-        claimed = self.claims.pop(claim_id)
-        self.crashes += len(claimed) + sum(len(others) for others in self.claims.values())
-        self.claims.clear()
-        self.state.advance(LEASE_S + 1)
-        self.state.run(slots.sweep(SHARD, [APP]))
-        returns = [SlotReturn(device=slot.device, apns_id=slot.apns_id, ends=Ends()) for slot in claimed]
-        assert self.state.run(slots.give_back(APP, SHARD, claim_id, returns)) == 0
+    @precondition(lambda self: self.leases)
+    @rule(choice=st.integers(0, 10), how=st.integers(0, 10))
+    def give_back(self, choice: int, how: int) -> None:
+        """A worker tells what became of a slot; one that stalled past its lease may have lost it."""
+        self.give_back_lease(self.leases.pop(choice % len(self.leases)), how)
 
-    @precondition(lambda self: not self.claims)
+    @precondition(lambda self: self.leases)
+    @rule(choice=st.integers(0, 10))
+    def die(self, choice: int) -> None:
+        """A worker dies: nobody tells what became of its slot."""
+        self.leases.pop(choice % len(self.leases))
+
+    @rule(name=st.sampled_from(DEVICES), fetched=st.booleans())
+    def device_online(self, name: str, *, fetched: bool) -> None:
+        """The app is launched on a device."""
+        online = self.run(slots.device_online(SHARD, name, app=APP, fetched=fetched))
+        assert online.released == self.model.online(name, fetched=fetched)
+
+    @precondition(lambda self: self.owners)
+    @rule(back=st.integers(0, 6))
+    def cancel(self, back: int) -> None:
+        """The app cancels one of its last notifications."""
+        number = max(1, len(self.owners) - back)
+        answer = self.run(slots.cancel(SHARD, str(number)))
+        assert answer in self.model.cancel(self.owners[number], number)
+
     @rule()
-    def wait(self) -> None:
-        """Time passes while nobody sends."""
-        self.state.advance(10.0)
+    def unpark(self) -> None:
+        """The pause is over."""
+        self.run(slots.unpark(SHARD, APP, before=float("inf"), most=100))
+        for device in self.model.devices.values():
+            device.is_parked = False
+
+    @rule(seconds=st.sampled_from([1.0, 28.0, 31.0, 407.0, 1175.0, 1201.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.ahead_s += seconds
+        self.state.client.incrbyfloat(redis_keys.clock(SHARD), seconds)
 
     @invariant()
-    def nothing_old_after_new(self) -> None:
-        """No device gets an older notification after a newer one."""
-        for numbers in self.sent.values():
-            assert numbers == sorted(numbers)
-
-    @invariant()
-    def an_occupied_slot_is_held_or_leased(self) -> None:
-        """Every occupied slot is in exactly one of the two sets, so no device falls silent."""
-        for device in DEVICES:
-            slot = self.state.client.exists(f"apns:{{{SHARD:02d}}}:slot:{device}")
-            places = [
-                self.state.client.zscore(f"apns:{{{SHARD:02d}}}:{name}:{APP}", device) is not None
-                for name in ("held", "slot-leased")
-            ]
-            assert sum(places) == slot
+    def an_occupied_slot_is_in_one_place(self) -> None:
+        """Every occupied slot is held, leased or parked, and in only one of the three, so that none is forgotten."""
+        pipeline = self.state.client.pipeline(transaction=False)
+        for name in DEVICES:
+            pipeline.exists(redis_keys.slot(SHARD, name))
+            for key in (redis_keys.held, redis_keys.slot_leased, redis_keys.slot_parked):
+                pipeline.zscore(key(SHARD, APP), name)
+        replies = pipeline.execute()
+        for at, device in enumerate(self.model.devices.values()):
+            exists, held, leased, parked = replies[4 * at : 4 * at + 4]
+            places = (held is not None, leased is not None, parked is not None)
+            is_sending = device.sending is not None
+            is_held = not is_sending and device.newest is not None and not device.is_parked
+            assert places == (is_held, is_sending, device.is_parked)
+            assert exists == any(places)
 
     def teardown(self) -> None:
-        """In the end every device has had its newest notification, and no key is left."""
-        for claim_id, claimed in self.claims.items():
-            returns = [SlotReturn(device=slot.device, apns_id=slot.apns_id, ends=Ends()) for slot in claimed]
-            self.state.run(slots.give_back(APP, SHARD, claim_id, returns))
-        self.claims = {}
-        self.state.advance(LEASE_S)
-        while claimed := self.state.run(slots.claim(APP, SHARD, "last", lease_s=LEASE_S, most=9)).slots:
-            self.sent.update({slot.device: [*self.sent[slot.device], int(slot.apns_id)] for slot in claimed})
-            returns = [SlotReturn(device=slot.device, apns_id=slot.apns_id, ends=Ends()) for slot in claimed]
-            self.state.run(slots.give_back(APP, SHARD, "last", returns))
-        assert {device: numbers[-1] for device, numbers in self.sent.items()} == self.newest
+        """In the end every device has had its newest notification, each has ended once, and no key is left."""
+        self.unpark()
+        for _ in range(6):
+            self.wait(LONGEST_WAIT_S)
+            self.sweep()
+            while claimed := self.claim_all():
+                for lease in claimed:
+                    self.give_back_lease(lease, 0)
+        self.model.check_order()
+        self.model.check_budget()
+        assert set(self.owners) == self.model.ended
         assert self.state.keys() == set()
+        self.check_counters()
         super().teardown()
 
+    def check_counters(self) -> None:
+        """Every notification was accepted once and ended once."""
+        counted = self.state.counters()
+        ends = [counted[redis_keys.counter(outcome, APP, Lane.BACKGROUND)] for outcome in Outcome]
+        assert counted[redis_keys.counter("accepted", APP, Lane.BACKGROUND)] == sum(ends) == len(self.owners)
 
-@pytest.mark.parametrize("report", ["failures"])
-def test_slots_behave_like_the_model(state: Any, quiet_record: Any, report: str) -> None:
-    """Whatever producers and workers do, the newest is sent last and no device falls silent."""
-    machine = type("Machine", (SlotsMachine,), {"state": state, "stored": record.encode(quiet_record(report=report))})
+    def run(self, call: StateCall[ReplyT]) -> ReplyT:
+        """Run a call, and count it."""
+        self.count_operation()
+        reply: ReplyT = self.state.run(call)
+        return reply
+
+    def sweep(self) -> None:
+        """Take back what dead and stalled workers hold."""
+        self.run(slots.sweep(SHARD, [APP]))
+        self.model.take_back(self.now)
+
+    def sendable(self) -> list[Lease]:
+        """Return what may be sent now."""
+        return [
+            lease for lease in self.leases if lease.sent_at is None and not lease.has_expired and self.now < lease.ends
+        ]
+
+    def claim_all(self) -> list[Lease]:
+        """Claim and send what is due."""
+        self.leases.clear()
+        self.claim(most=9)
+        for lease in self.sendable():
+            self.model.send(lease, self.now)
+        return self.leases.copy()
+
+    def give_back_lease(self, lease: Lease, how: int) -> None:
+        """Tell what became of a slot."""
+        hows = EXPIRED if lease.has_expired else UNSENT if lease.sent_at is None else SENT
+        has_ended, counts, delay_s, is_parked = hows[how % len(hows)]
+        ends = Ends()
+        if has_ended:
+            outcome = Outcome.DELIVERED if counts else Outcome.REFUSED
+            ends.add(redis_keys.counter(outcome, APP, Lane.BACKGROUND))
+        item = SlotReturn(
+            device=lease.device,
+            apns_id=str(lease.number),
+            ends=ends,
+            counts=counts,
+            delay_s=None if has_ended or is_parked else delay_s,
+            is_parked=is_parked,
+        )
+        ours = self.run(slots.give_back(APP, SHARD, lease.claim_id, [item]))
+        noted = self.model.give_back(
+            lease, now=self.now, has_ended=has_ended, counts=counts, delay_s=delay_s, is_parked=is_parked
+        )
+        assert bool(ours) == noted
+
+
+@pytest.mark.timeout(3600 if IS_LONG else 240)
+def test_slots_behave_like_the_model(state: Any, quiet_record: Any) -> None:
+    """Whatever producers and workers do, the newest is sent last, within the budget, and no device falls silent."""
+    operations = 0
+
+    def count() -> None:
+        nonlocal operations
+        operations += 1
+
+    words = {
+        "state": state,
+        "stored": record.encode(quiet_record(report="failures")),
+        "count_operation": staticmethod(count),
+    }
     run_state_machine_as_test(
-        machine,
+        type("Machine", (SlotsMachine,), words),
         settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=(10 if IS_LONG else 1) * OPERATIONS // STEPS,
+            stateful_step_count=STEPS,
             deadline=None,
             suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
         ),
     )
+    assert operations >= OPERATIONS

@@ -165,7 +165,7 @@ def test_only_what_may_have_left_uses_an_attempt(reply: ApnsAnswer | Exception, 
 def test_silence_beyond_expiry_is_expired() -> None:
     """Without an answer and without time for another try a notification has expired, for the reason of the silence."""
     decision = decide(make_try(expires_in=3.0), TransportError("no answer in time", maybe_sent=True), after_s=1.0)
-    assert decision == Finish(outcome=Outcome.EXPIRED, reason="no answer in time")
+    assert decision == Finish(outcome=Outcome.EXPIRED, reason="no answer in time", maybe_sent=True)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from dispatcher.outbox import Times
 from dispatcher.pausing import PausedBy, Scope
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
+from dispatcher.slot_values import SlotTerms
 from dispatcher.state_call import StateCall
 
 LUA = {file.name.removesuffix(".lua"): file for file in resources.files("dispatcher").joinpath("lua").iterdir()}
@@ -36,7 +37,7 @@ CALLS: list[StateCall[Any]] = [
     lookup.cancel(BATCH_ID, 0),
     lookup.status(BATCH_ID, 0),
     lookup.ended(3, BATCH_ID),
-    slots.put(3, "d", BATCH_ID, b"", app=APP, digest=""),
+    slots.put(3, "d", BATCH_ID, b"", app=APP, terms=SlotTerms(), digest="", window_s=1),
     slots.claim(APP, 3, "one", lease_s=1, most=1),
     slots.give_back(APP, 3, "one", []),
     slots.sweep(3, [APP]),
@@ -45,6 +46,9 @@ CALLS: list[StateCall[Any]] = [
     streams.unheard(3, [APP]),
     streams.may_call_task(APP),
     slots.unpark(3, APP, before=0.0, most=1),
+    slots.device_online(3, "d", app=APP, fetched=False),
+    slots.cancel(3, BATCH_ID),
+    slots.status(3, BATCH_ID),
     pausing.pause(Scope(app=APP), "operator"),
     pausing.resume(Scope(app=APP), by=PausedBy.WORKERS),
     pausing.read(),
