@@ -71,7 +71,10 @@ def test_a_launch_while_sending(slot_words: Slots) -> None:
     slot_words.put_spaced("b")
     assert slot_words.online() == DeviceOnline(released=Released.RELEASED, wake_up=False)
     slot_words.give_back("a")
-    slot_words.deliver("b")
+    assert slot_words.claim_ids("two") == ["b"]
+    slot_words.put_spaced("c")
+    slot_words.give_back("b", "two")
+    assert slot_words.claim() == (), "the launch was not for what came after"
 
 
 @pytest.mark.parametrize("delay_s", [None, 0.0])
