@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -48,8 +48,10 @@ async def _try(attempt: Attempt, sending: Sending, *, is_second: bool = False) -
         reason = "app not configured here"
         return expired() if is_over else Retry(delay_s=UNKNOWN_APP_DELAY_S, attempts=attempt.attempts, reason=reason)
     watch = sending.safeguards.watch(app, attempt.lane, attempt.record.environment)
-    one_try = _Try(attempt=attempt, sending=sending, app=app, watch=watch, is_second=is_second)
-    await watch.gate.enter()
+    one_try = _Try(attempt, sending, app, watch, is_second=is_second)
+    if not watch.gate.admits():
+        await watch.gate.wait()
+    watch.gate.enter()
     try:
         reply = await one_try.send()
     finally:
@@ -68,15 +70,18 @@ async def send_each(attempts: list[Attempt], note: Callable[[Attempt, Decision],
             group.create_task(send_one(attempt))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Try:
     """One notification on one stream."""
 
-    attempt: Attempt
-    sending: Sending
-    app: App
-    watch: Watch
-    is_second: bool
+    # not a frozen dataclass: one is made for every push, and that would cost more than all the checks
+    __slots__ = ("app", "attempt", "is_second", "sending", "watch")
+
+    def __init__(self, attempt: Attempt, sending: Sending, app: App, watch: Watch, *, is_second: bool) -> None:
+        self.attempt: Final = attempt
+        self.sending: Final = sending
+        self.app: Final = app
+        self.watch: Final = watch
+        self.is_second: Final = is_second
 
     async def send(self) -> tuple[ApnsAnswer, Pass] | Decision:
         """Send it, if it may be sent; returns what APNs answered, or what becomes of it without an answer."""
@@ -94,7 +99,7 @@ class _Try:
     async def decide(self, answer: ApnsAnswer, way: Pass) -> Decision:
         """Decide what becomes of a notification that APNs answered."""
         sending, now, verdict = self.sending, self.sending.now(), judge(answer)
-        trouble = self.watch.note(answer, verdict, way=way, now=now, dice=sending.dice())
+        trouble = self.watch.note(answer, verdict, way=way, now=now, dice=sending.dice)
         if trouble is not None:
             await sending.safeguards.fleet.report(trouble)
         if self.attempt.is_probe:
@@ -103,7 +108,9 @@ class _Try:
             return await self._decide_when_clear(answer)
         if verdict in STOPPING and self._is_paused():
             return Park()
-        return retry.decide(answer, self._circumstances(lasted_s=self.watch.stopped_for_s(now)))
+        return retry.ending(answer, verdict) or retry.decide(
+            answer, self._circumstances(lasted_s=self.watch.stopped_for_s(now))
+        )
 
     async def _decide_when_clear(self, answer: ApnsAnswer) -> Decision:
         """Report a device token dead only if it is not one of very many: they would all be deleted."""

@@ -53,6 +53,11 @@ class LocalStops:
         self._stops: dict[Scope, LocalStop] = {}
         self._stale_since: dict[Scope, float] = {}
 
+    @property
+    def has_any(self) -> bool:
+        """Whether anything is stopped, or about to be."""
+        return bool(self._stops or self._stale_since)
+
     def stop(self, scope: Scope, reason: str, now: float) -> bool:
         """Stop a scope, or note that its probe failed; True when that is news for the fleet."""
         stop = self._stops.get(scope)
@@ -89,7 +94,7 @@ class LocalStops:
 
     def note_fine(self, scopes: Iterable[Scope], *, is_probe: bool) -> None:
         """Learn that Apple took key and app; only a probe tells that a stop is over: others may have left before."""
-        if not (self._stops or self._stale_since):
+        if not self.has_any:
             return
         for scope in scopes:
             self._stale_since.pop(scope, None)

@@ -183,11 +183,17 @@ class Circumstances:
     is_second: bool = False
 
 
+def ending(answer: ApnsAnswer, verdict: Verdict) -> Finish | None:
+    """Return how a notification ended with its answer, if it did."""
+    rules = rules_of(verdict)
+    return _finish(rules, answer) if isinstance(rules, Outcome) else None
+
+
 def decide(answer: ApnsAnswer, given: Circumstances) -> Finish | Retry:
     """Return what becomes of a notification that APNs answered."""
     rules = rules_of(judge(answer))
     if isinstance(rules, Outcome):
-        return Finish(outcome=rules, status=answer.status, reason=answer.reason, unregistered_at=answer.unregistered_at)
+        return _finish(rules, answer)
     reason = answer.reason or f"status {answer.status}"
     return _again(rules.of(given.lane), reason, given, status=answer.status, retry_after_s=answer.retry_after_s)
 
@@ -205,6 +211,10 @@ def wait(reason: str, given: Circumstances, *, least_s: float = 0.0) -> Finish |
         least_s: How long at least, in seconds that are not scaled.
     """
     return _again(_STOP_RULES.of(given.lane), reason, given, least_s=least_s)
+
+
+def _finish(outcome: Outcome, answer: ApnsAnswer) -> Finish:
+    return Finish(outcome=outcome, status=answer.status, reason=answer.reason, unregistered_at=answer.unregistered_at)
 
 
 def _again(

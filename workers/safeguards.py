@@ -8,6 +8,7 @@ after it        note: what does the answer say about the endpoint, the key, the 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -160,11 +161,18 @@ class Watch:
         """Return for how long this process has held back what the last answer stopped; 0 when it does not."""
         return max((now - stop.since for stop in self._stops.stopping(self._scopes, now)), default=0.0)
 
-    def note(self, answer: ApnsAnswer, verdict: Verdict, *, way: Pass, now: float, dice: float) -> Trouble | None:
+    def note(
+        self, answer: ApnsAnswer, verdict: Verdict, *, way: Pass, now: float, dice: Callable[[], float]
+    ) -> Trouble | None:
         """Learn from an answer; returns what the fleet should know."""
         self._unsent_since = 0.0
+        if verdict is Verdict.ACCEPTED and way is Pass.FREE and not self._stops.has_any:
+            # What nearly every push comes to.
+            self._brake.note_success()
+            self._devices.note(is_bad=False)
+            return None
         if verdict in _TROUBLED:
-            self._brake.note_trouble(now, retry_after_s=answer.retry_after_s, dice=dice)
+            self._brake.note_trouble(now, retry_after_s=answer.retry_after_s, dice=dice())
         elif verdict is not Verdict.SERVER_LEAVING:
             self._brake.note_success()
         return self._note_bearing(verdict, answer.reason or f"status {answer.status}", way, now)

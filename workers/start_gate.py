@@ -26,9 +26,13 @@ class StartGate:
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def enter(self) -> None:
-        """Wait for a place; `leave` must follow."""
-        while self._in_flight >= self._most and not self._is_open():
+    def admits(self) -> bool:
+        """Tell whether there is a place."""
+        return self._in_flight < self._most or self._is_open()
+
+    async def wait(self) -> None:
+        """Wait for a place; it has to be entered at once."""
+        while not self.admits():
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             try:
@@ -36,6 +40,9 @@ class StartGate:
             except asyncio.CancelledError:
                 self._let_in()  # the place may have been meant for this one
                 raise
+
+    def enter(self) -> None:
+        """Take a place; `leave` must follow."""
         self._in_flight += 1
 
     def leave(self) -> None:

@@ -145,7 +145,8 @@ def test_what_is_stopped(reason: str, status: int, verdict: Verdict, lives: tupl
     watch = safeguards.watch(APP, Lane.ALERT, Environment.PRODUCTION)
     answer = ApnsAnswer(status=status, reason=reason)
     troubles = [
-        watch.note(answer, verdict, way=Pass.FREE, now=1000.0 + after_s, dice=0.0) for after_s in (0.0, 1.0, 60.0)
+        watch.note(answer, verdict, way=Pass.FREE, now=1000.0 + after_s, dice=lambda: 0.0)
+        for after_s in (0.0, 1.0, 60.0)
     ]
     scopes = {"key": KEY, "lane": Scope(app=APP.bundle_id, lane=Lane.ALERT)}
     first, soon, later = [trouble and (trouble.scope, trouble.reason) for trouble in troubles]
@@ -158,7 +159,7 @@ def test_a_rest_ends_by_itself() -> None:
     """After five minutes a key whose provider tokens changed too often is used again, without a probe."""
     watch = Safeguards().watch(APP, Lane.ALERT, Environment.PRODUCTION)
     answer = ApnsAnswer(status=429, reason="TooManyProviderTokenUpdates")
-    assert watch.note(answer, judge(answer), way=Pass.FREE, now=1000.0, dice=0.0) is None
+    assert watch.note(answer, judge(answer), way=Pass.FREE, now=1000.0, dice=lambda: 0.0) is None
     assert not watch.is_open(1299.0)
     assert watch.admit(1300.0, is_probe=False) is Pass.FREE
 

@@ -39,7 +39,7 @@ def watch_of(safeguards: Safeguards, *, app: App = APP, lane: Lane = Lane.ALERT)
 
 def note(watch: Watch, answer: ApnsAnswer, *, now: float = NOW, way: Pass = Pass.FREE) -> Trouble | None:
     """Note an answer."""
-    return watch.note(answer, judge(answer), way=way, now=now, dice=0.0)
+    return watch.note(answer, judge(answer), way=way, now=now, dice=lambda: 0.0)
 
 
 def test_a_refused_key_stops_all_its_apps_here() -> None:
@@ -162,7 +162,8 @@ def test_an_app_starts_with_few_in_flight() -> None:
         inside: list[int] = []
 
         async def go(number: int) -> None:
-            await gate.enter()
+            await gate.wait()
+            gate.enter()
             inside.append(number)
 
         going = [asyncio.create_task(go(number)) for number in range(6)]
