@@ -28,7 +28,6 @@ from dispatcher.settings_urls import masked_url, state_url_of
 
 __all__ = ["App", "Endpoints", "Mode", "Settings", "SigningKey", "WorkerSettings", "masked_url"]
 
-
 _HOUR_S: Final = 3600.0
 
 

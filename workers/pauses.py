@@ -16,7 +16,8 @@ from dispatcher.settings import App
 from dispatcher.state_server import AsyncStateServer
 from workers import probing
 from workers.reasons import Bearing, Verdict, bearing
-from workers.safeguards import SUSPECT_ENVIRONMENT, Trouble
+from workers.safeguards import SUSPECT_ENVIRONMENT
+from workers.trouble import Trouble
 
 READ_EVERY_S: Final = 1.0
 
@@ -36,7 +37,7 @@ class NothingPaused:
 
 
 class FleetPauses:
-    """The fleet's pauses as one process knows them; implements `sending.Pauses` and `safeguards.Fleet`.
+    """The fleet's pauses as one process knows them; implements `sending.Pauses` and `trouble.Fleet`.
 
     While the state server is gone the last known ones hold.
     """

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from dispatcher.pausing import Scope
 from dispatcher.push_types import Environment, Lane
@@ -23,6 +23,7 @@ from workers.local_stops import LocalStops
 from workers.reasons import Bearing, Verdict, bearing
 from workers.start_gate import StartGate
 from workers.transport.port import ApnsAnswer
+from workers.trouble import Fleet, NoFleet, Trouble
 
 #: Our reason for pausing an app most of whose device tokens Apple does not know.
 SUSPECT_ENVIRONMENT: Final = "suspect_environment"
@@ -52,43 +53,6 @@ class Hold:
     reason: str
     lasted_s: float = 0.0
     least_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """Something the fleet should know: pushes of a scope only do harm.
-
-    Attributes:
-        scope: Which.
-        reason: Apple's, or ours.
-        is_certain: Nobody needs to confirm it.
-    """
-
-    scope: Scope
-    reason: str
-    is_certain: bool = False
-
-
-class Fleet(Protocol):
-    """Whom a process tells what it found."""
-
-    async def report(self, trouble: Trouble) -> None:
-        """Tell of trouble; when this returns the fleet's pause is known here, if it was made."""
-        ...
-
-    async def recovered(self, app: str, lane: Lane, verdict: Verdict) -> None:
-        """Tell that a probe was answered, and how."""
-        ...
-
-
-class NoFleet:
-    """Nobody to tell."""
-
-    async def report(self, trouble: Trouble) -> None:
-        """Keep it."""
-
-    async def recovered(self, app: str, lane: Lane, verdict: Verdict) -> None:
-        """Keep it."""
 
 
 class Watch:

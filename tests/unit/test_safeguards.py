@@ -12,9 +12,10 @@ from dispatcher.settings import App
 from workers import probing
 from workers.device_surge import SURGE, DeviceSurge, Health
 from workers.reasons import judge
-from workers.safeguards import SUSPECT_ENVIRONMENT, Hold, Pass, Safeguards, Trouble, Watch
+from workers.safeguards import SUSPECT_ENVIRONMENT, Hold, Pass, Safeguards, Watch
 from workers.start_gate import StartGate
 from workers.transport.port import ApnsAnswer
+from workers.trouble import Trouble
 
 NOW = 1000.0
 APP = App(
