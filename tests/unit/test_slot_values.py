@@ -41,11 +41,9 @@ def test_only_what_apple_counts_is_spaced(push_type: str) -> None:
 
 
 def test_absent_terms_are_empty() -> None:
-    """The script gets every term in its place, empty when there is none; version zero is one, expiration zero is none."""
+    """The script gets an empty text for each term that is not there: version zero is one, expiration zero is none."""
     assert SlotTerms().as_args() == (0.0, 0.0, "", "", "", "")
-    assert SlotTerms(expiration=0, version=0).as_args() == (0.0, 0.0, "", "", "", 0), (
-        "an expiration of 0 is none for us"
-    )
+    assert SlotTerms(expiration=0, version=0).as_args() == (0.0, 0.0, "", "", "", 0)
 
 
 @pytest.mark.parametrize(
