@@ -24,18 +24,6 @@ READ_EVERY_S: Final = 1.0
 log = structlog.get_logger()
 
 
-class NothingPaused:
-    """A fleet in which nothing is ever paused."""
-
-    def is_paused(self, app: str, lane: Lane) -> bool:  # noqa: ARG002
-        """Tell whether an app's notifications of a lane are parked."""
-        return False
-
-    async def take_probe(self, app: str, lane: Lane) -> bool:  # noqa: ARG002
-        """Ask whether one notification may be sent all the same."""
-        return False
-
-
 class FleetPauses:
     """The fleet's pauses as one process knows them; implements `sending.Pauses` and `trouble.Fleet`.
 

@@ -24,10 +24,10 @@ from dispatcher.slot_values import SlotTerms
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import AsyncStateServer
 from tests.conductor.scripted_transport import ScriptedTransport
+from tests.nothing_paused import NothingPaused
 from workers.attempt import Sending
 from workers.delivery import deliver
 from workers.edges import Edges
-from workers.pauses import NothingPaused
 from workers.state_clock import StateClock
 
 APP: Final = "com.example.app"

@@ -13,9 +13,9 @@ from dispatcher.feedback import Outcome
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from dispatcher.settings import App
+from tests.nothing_paused import NothingPaused
 from workers.attempt import UNKNOWN_APP_DELAY_S, Attempt, Sending, make_attempt
 from workers.lease import LANE_TIMES, Lease
-from workers.pauses import NothingPaused
 from workers.retry import Decision, Finish, Release, Retry
 from workers.transport.port import ApnsAnswer, GateClosedError, PushRequest
 

@@ -99,7 +99,7 @@ class HeldWatcher:
         for shard, devices in enumerate(pipeline.execute()):
             for device in devices:
                 pipeline.hmget(redis_keys.slot(shard, device.decode()), "id", "attempts")
-        untried = (apns_id for apns_id, attempts in pipeline.execute() if apns_id and attempts == b"0")
+        untried = (apns_id for apns_id, attempts in pipeline.execute() if apns_id and not int(attempts or 0))
         self.apns_ids.update(apns_id.decode() for apns_id in untried)
 
     def __enter__(self) -> Self:
