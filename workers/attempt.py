@@ -16,9 +16,9 @@ from dispatcher.push_types import PUSH_TYPES
 from dispatcher.settings import App
 from workers import retry
 from workers.lease import LANE_TIMES, SHORTEST_DEADLINE_S, LaneTimes
-from workers.reasons import STOPPING, SUSPICIOUS, judge
+from workers.reasons import SLOWING, STOPPING, SUSPICIOUS, judge
 from workers.retry import Circumstances, Decision, Finish, Park, Release, Retry
-from workers.safeguards import Hold, Pass, Watch
+from workers.safeguards import DEVICE_SLOWED, Hold, Pass, Watch
 from workers.sending import Attempt, Pauses, Sending
 from workers.transport.port import ApnsAnswer, GateClosedError, PushRequest
 
@@ -108,9 +108,12 @@ class _Try:
             return await self._decide_when_clear(answer)
         if verdict in STOPPING and self._is_paused():
             return Park()
-        return retry.ending(answer, verdict) or retry.decide(
+        decision = retry.ending(answer, verdict) or retry.decide(
             answer, self._circumstances(lasted_s=self.watch.stopped_for_s(now))
         )
+        if verdict in SLOWING and isinstance(decision, Retry):
+            sending.safeguards.slow_devices.slow_down(self._device_token, now + decision.delay_s)
+        return decision
 
     async def _decide_when_clear(self, answer: ApnsAnswer) -> Decision:
         """Report a device token dead only if it is not one of very many: they would all be deleted."""
@@ -133,6 +136,8 @@ class _Try:
             return expired()
         if self._is_paused() and not attempt.is_probe:
             return Park()
+        if slowed_s := self.sending.safeguards.slow_devices.wait_s(self._device_token, now):
+            return self._wait(Hold(reason=DEVICE_SLOWED, least_s=slowed_s))
         way = self.watch.admit(now, is_probe=attempt.is_probe)
         return self._wait(way) if isinstance(way, Hold) else way
 
@@ -151,6 +156,10 @@ class _Try:
 
     def _wait(self, hold: Hold) -> Decision:
         return retry.wait(hold.reason, self._circumstances(lasted_s=hold.lasted_s), least_s=hold.least_s)
+
+    @property
+    def _device_token(self) -> str:
+        return self.attempt.record.device_tokens[self.attempt.index]
 
     def _is_paused(self) -> bool:
         return self.sending.pauses.is_paused(self.app.bundle_id, self.attempt.lane)
@@ -196,7 +205,7 @@ class _Try:
         return PushRequest(
             environment=record.environment,
             key_id=self.app.key_id,
-            device_token=record.device_tokens[attempt.index],
+            device_token=self._device_token,
             apns_id=attempt.apns_id,
             topic=push_type.topic(record.app),
             push_type=push_type.name,

@@ -94,6 +94,9 @@ _SERVER_ERRORS: Final = 500
 #: Verdicts that one device token may well get, but not very many in a row.
 SUSPICIOUS: Final = frozenset({Verdict.WRONG_DEVICE})
 
+#: Verdicts that are about one device token, which is to be left alone for a while.
+SLOWING: Final = frozenset({Verdict.SLOW_DOWN})
+
 #: Verdicts after which more of the same would only do harm.
 STOPPING: Final = frozenset({Verdict.KEY_REFUSED, Verdict.TOPIC_REFUSED, Verdict.STALE_CREDENTIAL})
 

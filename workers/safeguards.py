@@ -21,6 +21,7 @@ from workers.device_surge import DeviceSurge, Health
 from workers.endpoint_brake import EndpointBrake
 from workers.local_stops import LocalStops
 from workers.reasons import Bearing, Verdict, bearing
+from workers.slow_devices import SlowDevices
 from workers.start_gate import StartGate
 from workers.transport.port import ApnsAnswer
 from workers.trouble import Fleet, NoFleet, Trouble
@@ -28,6 +29,7 @@ from workers.trouble import Fleet, NoFleet, Trouble
 #: Our reason for pausing an app most of whose device tokens Apple does not know.
 SUSPECT_ENVIRONMENT: Final = "suspect_environment"
 ENDPOINT_CLOSED: Final = "endpoint in trouble"
+DEVICE_SLOWED: Final = "too many requests to this device"
 
 _TROUBLED: Final = frozenset({Verdict.SERVER_TROUBLE, Verdict.SERVER_FAULT})
 _KNOWN_DEVICE: Final = frozenset({Verdict.ACCEPTED, Verdict.DEVICE_GONE})
@@ -189,7 +191,11 @@ class Watch:
 
 
 class Safeguards:
-    """The watches of one process."""
+    """The watches of one process.
+
+    Attributes:
+        slow_devices: Which devices are left alone for a while.
+    """
 
     def __init__(self, *, scale: float = 1.0, fleet: Fleet | None = None, start_in_flight: int = sys.maxsize) -> None:
         """Make them.
@@ -200,6 +206,7 @@ class Safeguards:
             start_in_flight: With how many pushes in flight an app starts.
         """
         self.fleet: Fleet = fleet or NoFleet()
+        self.slow_devices = SlowDevices()
         self._start_in_flight = start_in_flight
         self._stops = LocalStops(scale)
         self._brakes = {environment: EndpointBrake(scale) for environment in Environment}
