@@ -22,15 +22,11 @@ from dispatcher.push_types import Lane
 from dispatcher.record import Record
 from workers.attempt import Attempt, send_each
 from workers.edges import Edges
-from workers.endings import UNREADABLE, leave, leave_unreadable, summary_text
+from workers.endings import MAX_CRASHES, POISONOUS, UNREADABLE, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
 from workers.progress import ProgressWriter
 from workers.retry import Decision, Finish, Park, Release, Retry
 
-#: A notification of which so many workers died is not sent again.
-MAX_CRASHES: Final = 3
-
-_POISONOUS: Final = Finish(outcome=Outcome.DEAD_LETTERED, reason=f"its worker died {MAX_CRASHES} times")
 #: The reason is spelled as in ends.lua.
 _CANCELLED: Final = Finish(outcome=Outcome.CANCELLED, reason="the app cancelled it")
 
@@ -125,7 +121,7 @@ class _BatchWork:
                 note(attempt, _CANCELLED)
             elif self.claimed.crashes.get(attempt.index, 0) >= MAX_CRASHES:
                 log.error("poison_buried", apns_id=attempt.apns_id, crashes=MAX_CRASHES)
-                note(attempt, _POISONOUS)
+                note(attempt, POISONOUS)
             else:
                 sendable.append(attempt)
         sendable = await self._with_probe(sendable)

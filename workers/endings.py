@@ -19,6 +19,10 @@ from workers.retry import Decision, Finish, Park, Release, Retry
 #: Stands for the app of a record that cannot be read.
 UNREADABLE: Final = redis_keys.UNREADABLE
 
+#: Workers that may die over a notification; then nobody sends it any more.
+MAX_CRASHES: Final = 3
+POISONOUS: Final = Finish(outcome=Outcome.DEAD_LETTERED, reason=f"its worker died {MAX_CRASHES} times")
+
 _WORDS: Final[Mapping[Outcome, str]] = {Outcome.DELIVERED: "sent", Outcome.DEAD_LETTERED: "dead-lettered"}
 
 

@@ -18,15 +18,13 @@ from dispatcher.push_types import Lane
 from dispatcher.slot_values import Slot, SlotReturn
 from workers.attempt import Attempt, expired, send_each
 from workers.edges import Edges
-from workers.endings import leave, leave_unreadable, summary_text
+from workers.endings import MAX_CRASHES, POISONOUS, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
 from workers.progress import ProgressWriter
 from workers.retry import Decision, Finish, Park, Release, Retry
 
 #: Slots taken by one claim.
 SLOTS_AT_ONCE: Final = 100
-#: Workers that may die over a notification; then nobody sends it any more.
-MAX_CRASHES: Final = 3
 
 log = structlog.get_logger()
 
@@ -101,7 +99,8 @@ class _SlotsWork:
             if slot.has_expired:
                 finish = expired()
             elif slot.crashes >= MAX_CRASHES:
-                finish = Finish(outcome=Outcome.DEAD_LETTERED, reason=f"its worker died {slot.crashes} times")
+                log.error("poison_buried", apns_id=slot.apns_id, crashes=slot.crashes)
+                finish = POISONOUS
             else:
                 continue
             yield self._slot_return(slot, attempt, finish), finish

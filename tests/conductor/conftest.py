@@ -19,12 +19,12 @@ from dispatcher.notification import Report
 from dispatcher.push_types import PUSH_TYPES, Environment, Lane
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
-from dispatcher.settings import App
 from dispatcher.slot_values import SlotTerms
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import AsyncStateServer
+from tests import worker_parts
 from tests.conductor.scripted_transport import ScriptedTransport
-from tests.nothing_paused import NothingPaused
+from tests.worker_parts import NothingPaused
 from workers.attempt import Sending
 from workers.delivery import deliver
 from workers.edges import Edges
@@ -133,16 +133,9 @@ class Worker:
         self.transport = ScriptedTransport()
         self.state = LosableState(bench.state)
         self.has_stopped = False
-        app = App(
-            bundle_id=APP,
-            key_id="KEYID12345",
-            environment=Environment.PRODUCTION,
-            background_per_hour=3,
-            background_spacing_s=1200.0,
-        )
         sending = Sending(
             transport=self.transport,
-            apps={APP: app},
+            apps={APP: worker_parts.APP},
             now=bench.clock.now,
             dice=lambda: 0.0,
             retry_scale=1.0,

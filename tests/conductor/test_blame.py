@@ -13,7 +13,7 @@ from dispatcher.feedback import Outcome
 from dispatcher.push_types import Lane
 from tests.conductor.conftest import SHARD, Bench, Worker, device_tokens, make_record, until
 from tests.conductor.scripted_transport import BUSY, Late, ScriptedTransport
-from workers.batch_delivery import MAX_CRASHES
+from workers.endings import MAX_CRASHES
 from workers.lease import LANE_TIMES
 from workers.transport.port import ApnsAnswer, PushRequest
 

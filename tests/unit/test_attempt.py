@@ -12,20 +12,12 @@ from dispatcher.errors import SigningError, TransportError
 from dispatcher.feedback import Outcome
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
-from dispatcher.settings import App
-from tests.nothing_paused import NothingPaused
+from tests.worker_parts import APP, NothingPaused
 from workers.attempt import UNKNOWN_APP_DELAY_S, Attempt, Sending, make_attempt
 from workers.lease import LANE_TIMES, Lease
 from workers.retry import Decision, Finish, Release, Retry
 from workers.transport.port import ApnsAnswer, GateClosedError, PushRequest
 
-APP = App(
-    bundle_id="com.example.app",
-    key_id="KEYID12345",
-    environment=Environment.PRODUCTION,
-    background_per_hour=3,
-    background_spacing_s=1200.0,
-)
 ACCEPTED_AT = 1_800_000_000.0
 
 

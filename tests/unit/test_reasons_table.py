@@ -9,19 +9,12 @@ import pytest
 from dispatcher.feedback import Outcome
 from dispatcher.pausing import Scope
 from dispatcher.push_types import Environment, Lane
-from dispatcher.settings import App
+from tests.worker_parts import APP
 from workers.reasons import REASONS, Verdict, judge
 from workers.retry import Circumstances, Finish, Retry, decide
 from workers.safeguards import Pass, Safeguards
 from workers.transport.port import ApnsAnswer
 
-APP = App(
-    bundle_id="com.example.app",
-    key_id="KEYID12345",
-    environment=Environment.PRODUCTION,
-    background_per_hour=3,
-    background_spacing_s=1200.0,
-)
 KEY = Scope(key_id=APP.key_id)
 MINUTE = 60.0
 #: More tries than any rule allows.

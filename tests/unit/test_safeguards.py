@@ -9,6 +9,7 @@ import pytest
 from dispatcher.pausing import Scope
 from dispatcher.push_types import Environment, Lane
 from dispatcher.settings import App
+from tests.worker_parts import APP
 from workers import probing
 from workers.device_surge import SURGE, DeviceSurge, Health
 from workers.reasons import judge
@@ -18,13 +19,6 @@ from workers.transport.port import ApnsAnswer
 from workers.trouble import Trouble
 
 NOW = 1000.0
-APP = App(
-    bundle_id="com.example.app",
-    key_id="KEYID12345",
-    environment=Environment.PRODUCTION,
-    background_per_hour=3,
-    background_spacing_s=1200.0,
-)
 KEY = Scope(key_id=APP.key_id)
 ACCEPTED = ApnsAnswer(status=200)
 WRONG_KEY = ApnsAnswer(status=403, reason="InvalidProviderToken")

@@ -1,8 +1,17 @@
-"""A fleet in which nothing is ever paused, for tests that are about something else."""
+"""Parts of a worker for tests that are about something else: an app, and a fleet in which nothing is ever paused."""
 
 from __future__ import annotations
 
-from dispatcher.push_types import Lane
+from dispatcher.push_types import Environment, Lane
+from dispatcher.settings import App
+
+APP = App(
+    bundle_id="com.example.app",
+    key_id="KEYID12345",
+    environment=Environment.PRODUCTION,
+    background_per_hour=3,
+    background_spacing_s=1200.0,
+)
 
 
 class NothingPaused:
