@@ -56,7 +56,7 @@ def variants(operation: str, **choices: Sequence[Any]) -> list[Operation]:
     return [methodcaller(operation, **dict(zip(choices, chosen, strict=True))) for chosen in combinations]
 
 
-WAIT: Final = variants("wait", seconds=[1.0, 28.0, 31.0, 407.0, 1175.0, 1201.0, 1201.0])
+WAIT: Final = variants("wait", seconds=[1.0, 28.0, 31.0, 407.0, 1175.0, 1175.0, 1201.0])
 PUT: Final = variants(
     "put",
     name=DEVICES,
@@ -69,12 +69,13 @@ CLAIM: Final = variants("claim", most=[1, 2, 4])
 SEND: Final = variants("send", choice=range(5))
 GIVE_BACK: Final = variants("give_back", choice=range(5), how=range(len(SENT) * len(UNSENT)))
 WORK: Final = variants("work")
+DIE_LATE: Final = variants("die_late")
 DIE: Final = variants("die", choice=range(5))
 ONLINE: Final = variants("device_online", name=DEVICES, fetched=[False, True])
 CANCEL: Final = variants("cancel", back=range(5))
 UNPARK: Final = variants("unpark")
 OFTEN: Final = [WAIT, PUT, WORK, PUT, CLAIM, SEND, GIVE_BACK]
-KINDS: Final = [*OFTEN * 3, DIE, ONLINE, CANCEL, UNPARK]
+KINDS: Final = [*OFTEN * 3, DIE, DIE_LATE, DIE_LATE, ONLINE, CANCEL, UNPARK]
 
 
 def program(seed: int, kept: Sequence[bool]) -> list[Operation]:
@@ -152,6 +153,16 @@ class World:
             if not lease.has_expired:
                 self.model.send(lease, self.now)
             self.give_back_lease(lease, 0)
+        del self.leases[before:]
+
+    def die_late(self) -> None:
+        """A worker sends at the end of its lease, and dies."""
+        before = len(self.leases)
+        self.claim(most=len(DEVICES))
+        self.wait(LEASE_S - 1)
+        for lease in self.leases[before:]:
+            if not lease.has_expired:
+                self.model.send(lease, self.now)
         del self.leases[before:]
 
     def die(self, choice: int) -> None:
