@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -50,7 +51,7 @@ class Unparker:
         going_on = self._due_apps() - paused
         found = await self._unpark(paused, before=self.now(), most=SWEEP_LIMIT)
         resumed = await self._unpark(going_on, before=math.inf, most=SWEEP_LIMIT)
-        self._unfinished = paused | (going_on if len(resumed) >= SWEEP_LIMIT else set())
+        self._unfinished = paused | await self._unfinished_of(going_on)
         probes = [await self._probe(pause) for pause in self.pauses.all if pause.is_probe_due(self.now())]
         await self._alarm()
         return [*found, *resumed, *(message for messages in probes for message in messages)]
@@ -62,34 +63,27 @@ class Unparker:
         self._looked_at = self.now()
         return set(self.apps)
 
+    async def _unfinished_of(self, apps: Iterable[str]) -> set[str]:
+        """Return the apps of which something is still parked, because there was more than one sweep moves."""
+        return {app for app in apps if any(await self._count(_places([app], [self.lane])))}
+
     async def _unpark(self, apps: Iterable[str], *, before: float, most: int) -> list[Message]:
-        calls = [self._call(shard, app, before=before, most=most) for app in apps for shard in range(ids.SHARDS)]
+        calls = [place.unpark(before=before, most=most) for place in _places(apps, [self.lane])]
         replies = await self.state.run_all(calls) if calls else []
         return [message for messages in replies for message in messages]
 
-    def _call(self, shard: int, app: str, *, before: float, most: int) -> StateCall[list[Message]]:
-        if self.lane is Lane.BACKGROUND:
-            return slots.unpark(shard, app, before=before, most=most)
-        return sweeping.unpark(shard, app, self.lane, before=before, most=most)
-
     async def _probe(self, pause: Pause) -> list[Message]:
         """Put back one batch of a pause; whoever takes it asks whether it may be the probe."""
-        places = [
-            (app, shard)
-            for app in self.apps
-            if pause in self.pauses.covering(app, self.lane)
-            for shard in range(ids.SHARDS)
-        ]
-        for (app, shard), count in zip(places, await self._count(places, [self.lane]), strict=True):
+        places = _places([app for app in self.apps if pause in self.pauses.covering(app, self.lane)], [self.lane])
+        for place, count in zip(places, await self._count(places), strict=True):
             if count:
-                return await self.state.run(self._call(shard, app, before=math.inf, most=1))
+                return await self.state.run(place.unpark(before=math.inf, most=1))
         return []
 
-    async def _count(self, places: Collection[tuple[str, int]], lanes: Collection[Lane]) -> list[int]:
+    async def _count(self, places: Sequence[_Place]) -> list[int]:
         pipeline = self.state.client.pipeline(transaction=False)
-        for app, shard in places:
-            for lane in lanes:
-                pipeline.zcard(_parked_key(shard, app, lane))
+        for place in places:
+            pipeline.zcard(place.parked)
         counts: list[Any] = await pipeline.execute() if places else []
         return [int(count) for count in counts]
 
@@ -112,10 +106,30 @@ class Unparker:
     async def _count_parked(self, pause: Pause) -> int:
         lanes = [lane for lane in Lane if pause.scope.lane in (ANY, lane)]
         apps = [app for app in self.apps if any(pause in self.pauses.covering(app, lane) for lane in lanes)]
-        return sum(await self._count([(app, shard) for app in apps for shard in range(ids.SHARDS)], lanes))
+        return sum(await self._count(_places(apps, lanes)))
 
 
-def _parked_key(shard: int, app: str, lane: Lane) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A set of parked batches or slots.
+
+    Attributes:
+        parked: Its key.
+        unpark: Returns the call that puts some of them back.
+    """
+
+    parked: str
+    unpark: Callable[..., StateCall[list[Message]]]
+
+
+def _places(apps: Iterable[str], lanes: Iterable[Lane]) -> list[_Place]:
+    """Return every place where something of these apps and lanes may be parked."""
+    return [
+        place for app in apps for lane in lanes for shard in range(ids.SHARDS) for place in _kinds(shard, app, lane)
+    ]
+
+
+def _kinds(shard: int, app: str, lane: Lane) -> Iterator[_Place]:
+    yield _Place(parked=redis_keys.parked(shard, app, lane), unpark=partial(sweeping.unpark, shard, app, lane))
     if lane is Lane.BACKGROUND:
-        return redis_keys.slot_parked(shard, app)
-    return redis_keys.parked(shard, app, lane)
+        yield _Place(parked=redis_keys.slot_parked(shard, app), unpark=partial(slots.unpark, shard, app))

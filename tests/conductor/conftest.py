@@ -7,6 +7,7 @@ import inspect
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -25,7 +26,7 @@ from dispatcher.state_server import AsyncStateServer
 from tests import worker_parts
 from tests.conductor.scripted_transport import ScriptedTransport
 from tests.worker_parts import NothingPaused
-from workers.attempt import Sending
+from workers.attempt import Pauses, Sending
 from workers.delivery import deliver
 from workers.edges import Edges
 from workers.state_clock import StateClock
@@ -144,6 +145,10 @@ class Worker:
         )
         self.edges = Edges(state=self.state, sending=sending, monotonic=bench.monotonic)
         self._started = bench.started
+
+    def pause_with(self, pauses: Pauses) -> None:
+        """Let it know of a fleet's pauses."""
+        self.edges = replace(self.edges, sending=replace(self.edges.sending, pauses=pauses))
 
     async def deliver(self, batch_id: str, *, lane: Lane = Lane.ALERT, queue: str | None = None) -> str:
         """Do what a message says, within the tests' patience."""
