@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from dispatcher import Lane
+from dispatcher import Lane, Outcome, ids, redis_keys
+from dispatcher.dev.simulator.device_tokens import Form, special_device_token
+from workers.lease import LANE_TIMES
 
 APP = "com.example.app"
 ALERT = {"aps": {"alert": "hi"}}
@@ -129,3 +132,29 @@ def test_terminated_worker_answers_what_is_in_flight(fleet: Any, devices: Device
     assert worker.exit_code == 0
     assert fleet.unsettled() == []
     assert set(fleet.seen().values()) == {1}
+
+
+def test_what_kills_its_workers_is_put_aside(fleet: Any, devices: Devices) -> None:
+    """A notification of which three workers died is a dead letter; the others of its batch are delivered."""
+    poison = special_device_token(Form.SILENT, 1)
+    before, after = devices(20)[:10], devices(20)[10:]
+    payload = {"aps": {"alert": "hi"}}
+    fleet.push.send_many(APP, [*before, poison, *after], payload=payload, push_type="alert")
+    for deaths in range(3):
+        worker = fleet.stack.start_worker(Lane.ALERT)
+        fleet.wait_for(lambda sent=deaths: tries(fleet)[poison] > sent)
+        worker.kill()
+        for shard in range(ids.SHARDS):
+            fleet.state.incrbyfloat(redis_keys.clock(shard), LANE_TIMES[Lane.ALERT].lease_s + 1)
+    fleet.stack.start_worker(Lane.ALERT)
+    fleet.wait_until_settled()
+    assert [(record.device_token, record.outcome) for record in fleet.feedback()] == [(poison, Outcome.DEAD_LETTERED)]
+    assert fleet.counters("delivered") == 20
+    assert tries(fleet)[poison] == 3
+    assert set(tries(fleet)) == {*before, poison, *after}
+    assert max(tries(fleet)[each] for each in (*before, *after)) <= 2, "once more at most, after the first death"
+
+
+def tries(fleet: Any) -> Counter[str]:
+    """Return how often the simulator has seen each device token."""
+    return Counter(request["device_token"] for request in fleet.requests())
