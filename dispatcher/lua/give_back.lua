@@ -6,7 +6,7 @@
 -- Corrects what the claim noted of the send, and notes how long the device is left alone.
 local function note_sent(slot, item)
   local sent = read_sent(item.device)
-  local spacing, at, id, version = string.match(slot.was or '0 - - -', '(%S+) (%S+) (%S+) (%S+)')
+  local spacing, at, id, version = string.match(slot.was or '0 - - -', SENT)
   if slot.was and item.counts then
     sent.at = stamp
   elseif slot.was then

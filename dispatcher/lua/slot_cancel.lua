@@ -5,7 +5,7 @@
 local device = redis.call('GET', KEYS[1])
 if not device then return redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 and 'ended' or 'unknown' end
 local key = slot_key(device)
-local slot = read(key, {'sending', 'record', 'attempts'})
+local slot = read_slot(key, {'sending', 'record', 'attempts'})
 if slot.sending == ARGV[1] then
   redis.call('HSET', key, 'cancelled', 1)
   return 'being_sent'

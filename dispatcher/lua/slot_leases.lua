@@ -8,8 +8,8 @@ local function write_sent(device, sent, spacing)
   local lives_s = math.max((tonumber(sent.at) or 0) + spacing, tonumber(sent.retry_at) or 0) - now
   if sent.version then lives_s = math.max(lives_s, VERSION_MEMORY_S) end
   if lives_s <= 0 then return redis.call('DEL', key) end
-  redis.call('HSET', key, 'at', sent.at or '', 'id', sent.id or '', 'version', sent.version or '', 'retry_at', sent.retry_at or '')
-  redis.call('EXPIRE', key, math.ceil(lives_s) + MEMORY_MARGIN_S)
+  local words = {sent.at or '-', sent.id or '-', sent.version or '-', sent.retry_at or '-'}
+  redis.call('SET', key, table.concat(words, ' '), 'EX', math.ceil(lives_s) + MEMORY_MARGIN_S)
 end
 
 -- What was being sent will not be tried again: somebody cancelled it, or there is newer news.

@@ -12,20 +12,14 @@ local function header_of(record) return string.match(record, '^[^\n]*') end
 -- As record.py begins it.
 local function app_of(record) return string.match(record, '^{"v":%d+,"app":"([^"]*)"') or 'unreadable' end
 
--- Reads fields of a hash; what is absent or empty is nil.
-local function read(hash, names)
-  local values, found = redis.call('HMGET', hash, unpack(names)), {}
-  for at, name in ipairs(names) do
-    if values[at] and values[at] ~= '' then found[name] = values[at] end
-  end
-  return found
-end
-
--- Terms lie in one field, since every put writes them: six words, '-' for none.
-local TERMS = '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)'
+-- What is always read and written together lies in one string of words, '-' for none: that is cheapest.
+local SENT, TERMS = '(%S+) (%S+) (%S+) (%S+)', '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)'
 local function word(value) return value ~= '-' and value or nil end
+
+-- Reads fields of a slot, the terms taken apart; what is absent is false or nil.
 local function read_slot(key, names)
-  local slot = read(key, names)
+  local values, slot = redis.call('HMGET', key, unpack(names)), {}
+  for at = 1, #names do slot[names[at]] = values[at] end
   if slot.terms then
     local at, wanted, send_at, expires, spacing, version = string.match(slot.terms, TERMS)
     slot.at, slot.wanted, slot.send_at = at, wanted, word(send_at)
@@ -34,7 +28,12 @@ local function read_slot(key, names)
   return slot
 end
 
-local function read_sent(device) return read(shard .. 'sent:' .. device, {'at', 'id', 'version', 'retry_at'}) end
+local function read_sent(device)
+  local sent = redis.call('GET', shard .. 'sent:' .. device)
+  if not sent then return {} end
+  local at, id, version, retry_at = string.match(sent, SENT)
+  return {at = word(at), id = word(id), version = word(version), retry_at = word(retry_at)}
+end
 
 -- When the newest notification of a slot may be sent. A retry is a matter of the device, so that newer news cannot jump
 -- it; what may have been sent before has used up its budget already.

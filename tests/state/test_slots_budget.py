@@ -151,10 +151,10 @@ def test_what_expires_while_held_is_handed_out_then(slot_words: Slots, terms: di
     if "expiration" in terms:
         terms = {"expiration": int(now(slot_words) + 300)}
     slot_words.put_spaced("b", **terms)
-    before = slot_words.state.client.hgetall(redis_keys.sent(SHARD, DEVICE))
+    before = slot_words.state.client.get(redis_keys.sent(SHARD, DEVICE))
     slot_words.state.advance(301)
     assert [(slot.apns_id, slot.has_expired) for slot in slot_words.claim()] == [("b", True)]
-    assert slot_words.state.client.hgetall(redis_keys.sent(SHARD, DEVICE)) == before
+    assert slot_words.state.client.get(redis_keys.sent(SHARD, DEVICE)) == before
     slot_words.give_back("b", counts=False)
     slot_words.put_spaced("c")
     assert due_in(slot_words) == pytest.approx(SPACING_S - 301, abs=1)
