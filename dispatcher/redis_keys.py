@@ -26,9 +26,9 @@ apns:{NN}:slot:<device>           hash       id, apns id of the newest notificat
 apns:{NN}:held:<app>              zset       device -> when its slot may be sent, or expires if that is sooner
 apns:{NN}:slot-leased:<app>       zset       device -> end of the lease
 apns:{NN}:slot-parked:<app>       zset       device of a paused app -> when its notification expires, or inf
-apns:{NN}:sent:<device>           string     "at id version retry_at", '-' for none, of the last send: its latest possible
-                                             time, its apns id, the greatest version sent, nothing sooner; expires
-                                             by itself
+apns:{NN}:sent:<device>           string     "at id version retry_at" of the last send, '-' for none: latest possible
+                                             time, apns id, greatest version sent, nothing sooner; expires by
+                                             itself
 apns:{NN}:slot-of:<apns id>       string     device whose slot holds the notification
 apns:{NN}:seen:<apns id>          string     digest of the content accepted under a caller's own apns id or
                                              idempotency key, "reserved " before it if that lies in another shard,

@@ -89,7 +89,8 @@ end
 
 -- Keeps what is about to go of the notification being sent.
 local function keep_sending(key, slot)
-  redis.call('HSET', key, 'sending_header', header_of(slot.record), 'sending_at', slot.at, 'sending_attempts', slot.attempts or 0)
+  local header, attempts = header_of(slot.record), slot.attempts or 0
+  redis.call('HSET', key, 'sending_header', header, 'sending_at', slot.at, 'sending_attempts', attempts)
 end
 
 local function forget_newest(key)
