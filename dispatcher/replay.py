@@ -15,7 +15,7 @@ from dispatcher.dead_letter import DeadLetter
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import PUSH_TYPES
 from dispatcher.record import Record
-from dispatcher.slot_values import terms_of
+from dispatcher.slot_values import sent_at, terms_of
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import StateServer
 from dispatcher.sweeping import Message
@@ -129,8 +129,8 @@ def _into_slot(letter: DeadLetter, again: Record, spacing_s: float) -> Return:
         occupant: Any = look.hget(slot, "id")
         if occupant is not None:
             return Replay.UNSETTLED if occupant.decode() == letter.apns_id else Replay.SUPERSEDED
-        sent_at: Any = look.hget(sent, "at")
-        return Replay.SUPERSEDED if sent_at is not None and float(sent_at) > letter.at else None
+        last_send: Any = look.get(sent)
+        return Replay.SUPERSEDED if sent_at(last_send) > letter.at else None
 
     wake_up = slots.wake_up_message(routing.wake_up_id(again.app, shard))
     return Return(

@@ -186,6 +186,12 @@ def terms_of(record: Record, *, spacing_s: float, hold_for: float = 0.0) -> Slot
     )
 
 
+def sent_at(last_send: bytes | None) -> float:
+    """Return when a device's last send was at the latest, as slots.lua stores it; 0 if it is not known."""
+    at = (last_send or b"").partition(b" ")[0]
+    return 0.0 if at in (b"", b"-") else float(at)
+
+
 def read_put(reply: Sequence[Any]) -> SlotPut:
     """Read the reply of put_slot.lua."""
     acceptance = Acceptance(text(reply[0]))

@@ -198,9 +198,9 @@ async def test_an_update_is_never_put_over_a_newer_one(bench: Bench, push: Dispa
     await other.deliver(wake_up, lane=Lane.BACKGROUND)
     assert other.transport.apns_ids == [newer.apns_id]
     sent = redis_keys.sent(letter.shard, slots.device_of(record.decode(letter.stored)).hex())
-    bench.redis.hset(sent, mapping={"at": letter.at + 1, "id": newer.apns_id})
+    bench.redis.set(sent, f"{letter.at + 1} {newer.apns_id} - -")
     assert letters.replay(letter) is Replay.SUPERSEDED, "the device has got something newer"
-    bench.redis.hset(sent, mapping={"at": letter.at - 1, "id": "older"})
+    bench.redis.set(sent, f"{letter.at - 1} older - -")
     assert letters.replay(letter) is Replay.REPLAYED
 
 

@@ -7,7 +7,7 @@ import pytest
 from dispatcher.notes import HISTORY_LENGTH, Ends, with_try
 from dispatcher.push_types import PUSH_TYPES, Environment, Lane
 from dispatcher.record import Record
-from dispatcher.slot_values import SlotReturn, SlotTerms, terms_of
+from dispatcher.slot_values import SlotReturn, SlotTerms, sent_at, terms_of
 
 
 def make_record(push_type: str) -> Record:
@@ -63,3 +63,9 @@ def test_a_history_keeps_the_last_tries() -> None:
     for number in range(HISTORY_LENGTH + 2):
         history = with_try(history, number + 0.4, f"Reason; {number}")
     assert history.split("; ") == [f"{number} Reason, {number}" for number in range(2, HISTORY_LENGTH + 2)]
+
+
+def test_when_a_device_got_something_last() -> None:
+    """The time of the last send is its first word; a device that only has to wait got nothing."""
+    assert sent_at(b"1800000000.500000 an-id 7 -") == 1_800_000_000.5
+    assert sent_at(b"- - - 1800000000.500000") == sent_at(None) == 0.0
