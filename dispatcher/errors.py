@@ -93,11 +93,13 @@ class TransportError(DispatcherError):
 
     Attributes:
         maybe_sent: False only when Apple certainly did not process the push.
+        carried_by: Number of the connection that carried it last, unique in its process; None if none did.
     """
 
-    def __init__(self, reason: str, *, maybe_sent: bool) -> None:
+    def __init__(self, reason: str, *, maybe_sent: bool, carried_by: int | None = None) -> None:
         self.reason = reason
         self.maybe_sent = maybe_sent
+        self.carried_by = carried_by
         super().__init__(f"{reason} ({'may have been sent' if maybe_sent else 'not sent'})")
 
 

@@ -37,18 +37,18 @@ async def make_attempt(attempt: Attempt, sending: Sending) -> Decision:
     """Send a notification if it still may be sent, and decide what becomes of it."""
     decision = await _try(attempt, sending)
     if isinstance(decision, Retry) and decision.at_once:
-        return await _try(replace(attempt, attempts=decision.attempts), sending, is_second=True)
+        return await _try(replace(attempt, attempts=decision.attempts), sending, first=decision)
     return decision
 
 
-async def _try(attempt: Attempt, sending: Sending, *, is_second: bool = False) -> Decision:
+async def _try(attempt: Attempt, sending: Sending, *, first: Retry | None = None) -> Decision:
     app = sending.apps.get(attempt.record.app)
     if app is None:
         is_over = attempt.is_expired(sending.now())
         reason = "app not configured here"
         return expired() if is_over else Retry(delay_s=UNKNOWN_APP_DELAY_S, attempts=attempt.attempts, reason=reason)
     watch = sending.safeguards.watch(app, attempt.lane, attempt.record.environment)
-    one_try = _Try(attempt, sending, app, watch, is_second=is_second)
+    one_try = _Try(attempt, sending, app, watch, first=first)
     if not watch.gate.admits():
         await watch.gate.wait()
     watch.gate.enter()
@@ -71,17 +71,21 @@ async def send_each(attempts: list[Attempt], note: Callable[[Attempt, Decision],
 
 
 class _Try:
-    """One notification on one stream."""
+    """One notification on one stream.
+
+    Attributes:
+        first: What the try before it came to, if that was made a moment ago.
+    """
 
     # not a frozen dataclass: one is made for every push, and that would cost more than all the checks
-    __slots__ = ("app", "attempt", "is_second", "sending", "watch")
+    __slots__ = ("app", "attempt", "first", "sending", "watch")
 
-    def __init__(self, attempt: Attempt, sending: Sending, app: App, watch: Watch, *, is_second: bool) -> None:
+    def __init__(self, attempt: Attempt, sending: Sending, app: App, watch: Watch, *, first: Retry | None) -> None:
         self.attempt: Final = attempt
         self.sending: Final = sending
         self.app: Final = app
         self.watch: Final = watch
-        self.is_second: Final = is_second
+        self.first: Final = first
 
     async def send(self) -> tuple[ApnsAnswer, Pass] | Decision:
         """Send it, if it may be sent; returns what APNs answered, or what becomes of it without an answer."""
@@ -109,7 +113,7 @@ class _Try:
         if verdict in STOPPING and self._is_paused():
             return Park()
         decision = retry.ending(answer, verdict) or retry.decide(
-            answer, self._circumstances(lasted_s=self.watch.stopped_for_s(now))
+            answer, self._circumstances(lasted_s=self.watch.stopped_for_s(now), carried_by=answer.carried_by)
         )
         if verdict in SLOWING and isinstance(decision, Retry):
             sending.safeguards.slow_devices.slow_down(self._device_token, now + decision.delay_s)
@@ -167,7 +171,7 @@ class _Try:
     def _decide_failure(self, exc: Exception, way: Pass) -> Decision:
         match exc:
             case TransportError():
-                return self._silence(exc.reason, way, maybe_sent=exc.maybe_sent)
+                return self._silence(exc.reason, way, maybe_sent=exc.maybe_sent, carried_by=exc.carried_by)
             case SigningError():
                 return self._silence(str(exc), way, maybe_sent=False)
             case _:
@@ -175,11 +179,12 @@ class _Try:
                 log.error("attempt_failed", apns_id=self.attempt.apns_id, exc_info=exc)
                 return self._silence(f"failed in the worker ({type(exc).__name__})", way, maybe_sent=True)
 
-    def _silence(self, reason: str, way: Pass, *, maybe_sent: bool) -> Decision:
+    def _silence(self, reason: str, way: Pass, *, maybe_sent: bool, carried_by: int | None = None) -> Decision:
         lasted_s = self.watch.note_silence(way=way, was_sent=maybe_sent, now=self.sending.now())
-        return retry.decide_silence(reason, self._circumstances(lasted_s=lasted_s), maybe_sent=maybe_sent)
+        given = self._circumstances(lasted_s=lasted_s, carried_by=carried_by)
+        return retry.decide_silence(reason, given, maybe_sent=maybe_sent)
 
-    def _circumstances(self, *, lasted_s: float = 0.0) -> Circumstances:
+    def _circumstances(self, *, lasted_s: float = 0.0, carried_by: int | None = None) -> Circumstances:
         return Circumstances(
             lane=self.attempt.lane,
             attempts=self.attempt.attempts,
@@ -187,7 +192,8 @@ class _Try:
             lasted_s=lasted_s,
             scale=self.sending.retry_scale,
             dice=self.sending.dice(),
-            is_second=self.is_second,
+            is_second=self.first is not None,
+            carried_by=carried_by,
         )
 
     def _may_open(self, way: Pass) -> bool:
@@ -215,6 +221,7 @@ class _Try:
             payload=record.payload,
             deadline_s=_deadline_s(LANE_TIMES[push_type.lane], attempt.time_left_s(self.sending.now())),
             may_open=partial(self._may_open, way),
+            avoid=None if self.first is None else self.first.avoid,
         )
 
 

@@ -49,6 +49,7 @@ class Retry:
         attempts: Attempts used so far, the one just made included if it counts.
         reason: Why.
         at_once: Try a second time before it is given back to wait.
+        avoid: Number of the connection that the second try does not use again; None for none.
         maybe_sent: No answer came, and Apple may have it all the same.
     """
 
@@ -56,6 +57,7 @@ class Retry:
     attempts: int
     reason: str
     at_once: bool = False
+    avoid: int | None = None
     maybe_sent: bool = False
 
 
@@ -81,7 +83,7 @@ class RetryRule:
             the time for which the cause has lasted.
         max_delay_s: Where growing ends.
         max_attempts: Attempts after which it is a dead letter; None when waiting uses none up.
-        at_once: The second try is made before anything else, over another connection if the first is gone.
+        at_once: The second try is made before anything else, over another connection where there can be one.
     """
 
     first_delay_s: float
@@ -172,6 +174,7 @@ class Circumstances:
         scale: Factor on every delay; below 1 only in development.
         dice: 0 up to 1, adds up to a quarter of the delay, so that retries do not come together.
         is_second: The first try was made a moment ago, so another one is not made at once.
+        carried_by: Number of the connection that it went over; None if it did not.
     """
 
     lane: Lane
@@ -181,6 +184,7 @@ class Circumstances:
     scale: float
     dice: float
     is_second: bool = False
+    carried_by: int | None = None
 
 
 def ending(answer: ApnsAnswer, verdict: Verdict) -> Finish | None:
@@ -236,4 +240,5 @@ def _again(
     at_once = rule.at_once and not given.is_second and (not is_counted or given.attempts == 0)
     if given.time_left_s is not None and (0.0 if at_once else delay_s) >= given.time_left_s:
         return Finish(outcome=Outcome.EXPIRED, status=status, reason=reason)
-    return Retry(delay_s=delay_s, attempts=used, reason=reason, at_once=at_once)
+    avoid = given.carried_by if at_once else None
+    return Retry(delay_s=delay_s, attempts=used, reason=reason, at_once=at_once, avoid=avoid)

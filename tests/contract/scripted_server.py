@@ -226,6 +226,7 @@ class ScriptedServer:
         self.connections: list[ServerConnection] = []
         self.client_faults: list[str] = []
         self.url = ""
+        self.listening: asyncio.Server | None = None
 
     def connect(self) -> ServerConnection:
         """Take a new connection."""
@@ -233,12 +234,18 @@ class ScriptedServer:
         self.connections.append(connection)
         return connection
 
+    def stop_listening(self) -> None:
+        """Refuse further connections; those that are there stay."""
+        assert self.listening is not None
+        self.listening.close()
+
 
 @asynccontextmanager
 async def serve(script: Script, tls: ssl.SSLContext, port: int = 0) -> AsyncIterator[ScriptedServer]:
     """Run the server on a loopback port; the client must not have broken HTTP/2 by the end."""
     server = ScriptedServer(script)
     listening = await asyncio.get_running_loop().create_server(server.connect, "127.0.0.1", port, ssl=tls)
+    server.listening = listening
     server.url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     try:
         yield server

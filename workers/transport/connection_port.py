@@ -21,14 +21,16 @@ class Push:
         request: What to send.
         answered: What it ends with; nobody but its caller cancels it.
         tries: On how many streams it has been.
+        carried_by: Number of the connection that it went over last; None before.
     """
 
-    __slots__ = ("answered", "request", "tries")
+    __slots__ = ("answered", "carried_by", "request", "tries")
 
     def __init__(self, request: PushRequest, answered: asyncio.Future[ApnsAnswer]) -> None:
         self.request: Final = request
         self.answered: Final = answered
         self.tries = 0
+        self.carried_by: int | None = None
 
     def succeed(self, answer: ApnsAnswer) -> None:
         """End with Apple's answer, unless the caller has left."""

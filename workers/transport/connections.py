@@ -24,17 +24,9 @@ from dispatcher.errors import SigningError, TransportError
 from workers.reasons import judge
 from workers.transport.backoff import Backoff
 from workers.transport.connection_port import Connection, Push, Unfit
-from workers.transport.member import (
-    BLAMELESS,
-    FAULTY,
-    FRUITFUL,
-    SPOILING,
-    UNPROVING,
-    ConnectionInfo,
-    Member,
-)
+from workers.transport.member import BLAMELESS, FAULTY, FRUITFUL, SPOILING, UNPROVING, ConnectionInfo, Member, are_full
 from workers.transport.pool_settings import PoolSettings
-from workers.transport.port import ApnsAnswer, GateClosedError
+from workers.transport.port import ApnsAnswer
 from workers.transport.waiting import WaitingPushes
 
 #: Pushes in flight a new pool allows itself; one more for each push Apple takes, which doubles them per round trip.
@@ -52,6 +44,8 @@ log = structlog.get_logger(__name__)
 class ConnectionPool:
     """Hands pushes to connections, first come first served; belongs to one event loop.
 
+    A push that avoids a connection goes over another if there is one with room, or one can be opened.
+
     Never opens a stream without asking the push's gate, never sends a push again that APNs may have processed, never
     has two attempts to connect under way.
     """
@@ -60,7 +54,7 @@ class ConnectionPool:
         self._settings = settings
         self._log = log.bind(environment=settings.environment.value, key_id=settings.key_id)
         self._loop = asyncio.get_running_loop()
-        self._waiting = WaitingPushes()
+        self._waiting = WaitingPushes(self._loop.time)
         self._members: dict[Connection, Member] = {}
         self._allowance = START_IN_FLIGHT
         self._connecting: asyncio.Task[None] | None = None
@@ -152,29 +146,43 @@ class ConnectionPool:
 
     def _pump(self) -> None:
         try:
-            while self._waiting and (member := self._member_with_room()) is not None:
-                push = self._waiting.take()
-                if push.answered.done():
-                    continue
-                if push.request.may_open():
-                    member.open_stream(push)
-                else:
-                    push.fail(GateClosedError())
+            if self._waiting.choosy:
+                self._pump_choosy()
+            while self._waiting.has_next and (member := self._member_with_room()) is not None:
+                member.send(self._waiting.take())
         except SigningError as exc:
             self._waiting.fail(partial(SigningError, str(exc)))
         if self._waiting:
             self._want_room()
 
-    def _member_with_room(self) -> Member | None:
+    def _pump_choosy(self) -> None:
+        for avoid in list(self._waiting.choosy):
+            while avoid in self._waiting.choosy and (member := self._member_elsewhere(avoid)) is not None:
+                member.send(self._waiting.take_choosy(avoid))
+
+    def _member_with_room(self, avoid: int | None = None) -> Member | None:
         usable = self._usable()
-        if sum(member.in_flight for member in usable) >= self._allowance:
+        if sum([member.in_flight for member in usable]) >= self._allowance:
             return None
         for member in usable:
-            if member.has_room:
+            if member.has_room and member.number != avoid:
                 if member.renew_token(self._settings.tokens, self._settings.key_id, self._settings.now()):
                     return member
                 self._retire(member, Unfit.TOKEN_CHANGE)
         return None
+
+    def _member_elsewhere(self, avoid: int) -> Member | None:
+        member = self._member_with_room(avoid)
+        if member is not None or (self._waiting.is_patient(avoid) and self._is_room_coming(avoid)):
+            return member
+        return self._member_with_room()
+
+    def _is_room_coming(self, avoid: int) -> bool:
+        usable = self._usable()
+        return self._connecting is not None or self._may_connect(usable) or not are_full(usable, avoid)
+
+    def _may_connect(self, usable: Sequence[Member]) -> bool:
+        return len(usable) < self._settings.max_connections and self._connecting is None and not self._is_pausing
 
     def _want_room(self) -> None:
         if self._ticking is None:
@@ -182,8 +190,7 @@ class ConnectionPool:
         usable = self._usable()
         for member in usable:
             member.ask()
-        is_room_coming = self._connecting is not None or not all(member.is_full for member in usable)
-        if not is_room_coming and not self._is_pausing and len(usable) < self._settings.max_connections:
+        if self._may_connect(usable) and any(are_full(usable, avoid) for avoid in self._waiting.avoided):
             self._connecting = self._loop.create_task(self._connect())
 
     def _tick(self) -> None:

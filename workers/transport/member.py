@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from typing import Final, Protocol
 
 from dispatcher.push_types import Environment
 from workers.provider_token import ProviderToken, TokenStep, decide_step, issued_at, window_ends_at
 from workers.reasons import Verdict
 from workers.transport.connection_port import Connection, Push, Unfit
+from workers.transport.port import GateClosedError
 
 #: Verdicts that show Apple is content with the connection.
 FRUITFUL: Final = frozenset({Verdict.ACCEPTED, Verdict.DEVICE_GONE})
@@ -29,6 +32,9 @@ WORN_AFTER_S: Final = 10.0
 
 #: Causes that say nothing against connecting again at once.
 BLAMELESS: Final = frozenset({Unfit.USED_UP, Unfit.IDLE, Unfit.TOKEN_CHANGE, Unfit.FAULTY})
+
+#: Shared by all pools: the second try of a push whose key was changed meanwhile avoids nobody by accident.
+_NUMBERS: Final = count(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,7 @@ class Member:
     """A connection in its pool.
 
     Attributes:
+        number: What it is called in `carried_by` and `avoid`; no other of this process has the same.
         opened_at: Unix seconds of the state server's clock.
         is_proven: Apple has accepted the provider token of this connection.
         is_fruitful: Apple has taken a push on it.
@@ -75,6 +82,7 @@ class Member:
     """
 
     def __init__(self, connection: Connection, *, opened_at: float, dice: float) -> None:
+        self.number: Final = next(_NUMBERS)
         self.opened_at = opened_at
         self.is_proven = False
         self.is_fruitful = False
@@ -131,11 +139,17 @@ class Member:
         if token.issued_at == issued_at(now):
             self._kept_from, self._kept_until = now, window_ends_at(now)
 
-    def open_stream(self, push: Push) -> None:
-        """Send a push under the token that `renew_token` chose."""
+    def send(self, push: Push) -> None:
+        """Send a push under the token that `renew_token` chose, if it still may leave and its caller is still there."""
+        if push.answered.done():
+            return
+        if not push.request.may_open():
+            push.fail(GateClosedError())
+            return
         if not self._authorization:  # pragma: no cover  a bug
             raise AssertionError("renew_token was not asked")
         push.tries += 1
+        push.carried_by = self.number
         self._connection.open_stream(push, self._authorization)
 
     def is_worn(self, now: float) -> bool:
@@ -167,3 +181,8 @@ class Member:
             in_flight=self.in_flight,
             retired=self.is_retired,
         )
+
+
+def are_full(members: Iterable[Member], avoid: int | None) -> bool:
+    """Tell whether none of several connections, but for the one avoided, will soon take pushes."""
+    return all(member.is_full for member in members if member.number != avoid)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from workers.transport.dialling import Dialler
 from workers.transport.keepalive import KeepaliveTimes
 from workers.transport.member import ConnectionInfo, ProviderTokenSource
 from workers.transport.pool_settings import PoolSettings
-from workers.transport.port import ApnsAnswer, PushRequest
+from workers.transport.port import STATUS_ACCEPTED, ApnsAnswer, PushRequest
 from workers.transport.tls import make_tls
 
 
@@ -77,7 +78,12 @@ class PooledTransport(ABC):
         pool = self._pools.get((request.environment, request.key_id)) or self._make_pool(request)
         push = Push(request, asyncio.get_running_loop().create_future())
         pool.submit(push)
-        return await push.answered
+        try:
+            answer = await push.answered
+        except TransportError as exc:
+            exc.carried_by = push.carried_by
+            raise
+        return answer if answer.status == STATUS_ACCEPTED else replace(answer, carried_by=push.carried_by)
 
     def connections(self) -> list[ConnectionInfo]:
         """Describe every connection, retired ones included."""

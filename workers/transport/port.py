@@ -7,7 +7,7 @@ have been sent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from dispatcher.errors import TransportError
@@ -33,6 +33,7 @@ class PushRequest:
         payload: The exact bytes to send.
         deadline_s: How long to wait for the answer once the stream is open.
         may_open: Asked at the moment the stream would be opened; False means the push must not leave any more.
+        avoid: Number of the connection that failed it a moment ago: it goes over another, where there can be one.
     """
 
     environment: Environment
@@ -47,6 +48,7 @@ class PushRequest:
     payload: bytes
     deadline_s: float
     may_open: Callable[[], bool]
+    avoid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +60,15 @@ class ApnsAnswer:
         reason: Apple's reason string; empty on success.
         unregistered_at: Unix milliseconds from a 410 body; 0 when absent.
         retry_after_s: Seconds from a Retry-After header; None when absent.
+        carried_by: Number of the connection that a refused push went over, unique in its process; no part of what was
+            said.
     """
 
     status: int
     reason: str = ""
     unregistered_at: int = 0
     retry_after_s: float | None = None
+    carried_by: int | None = field(default=None, compare=False)
 
     @property
     def is_accepted(self) -> bool:
@@ -85,7 +90,7 @@ class Transport(Protocol):
         """Send one push and return what APNs answered.
 
         Never re-sends once the push may have been processed, and never waits longer than `deadline_s` after the
-        stream was opened.
+        stream was opened. Says in `carried_by` which connection failed a push, for `avoid` of its next try.
 
         Raises:
             GateClosedError: `may_open` said no; nothing was sent.
