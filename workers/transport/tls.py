@@ -39,6 +39,7 @@ def make_tls(ca_file: Path | None) -> ssl.SSLContext:
             context = ssl.create_default_context(cafile=str(ca_file))
         except OSError as exc:
             raise SettingsError([f"[endpoints] ca_file {ca_file}: {describe(exc)}"]) from exc
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # some builds of Python leave it to the system's configuration
     context.set_alpn_protocols([ALPN])
     return context
 
