@@ -115,6 +115,8 @@ _SERVER_RULES: Final = RetryRules(
     ordinary=RetryRule(first_delay_s=15 * _MINUTE_S, max_delay_s=60 * _MINUTE_S, max_attempts=6),
     call=RetryRule(first_delay_s=2.0, max_delay_s=2.0, max_attempts=2),
 )
+#: A fault is often the connection's own and repeats there: a call makes its one more try at once, over another.
+_FAULT_RULES: Final = replace(_SERVER_RULES, call=replace(_SERVER_RULES.call, at_once=True))
 _STOP_RULES: Final = RetryRules(ordinary=_WAIT, call=_CALL_WAIT)
 
 #: No answer: the push may have been sent, or certainly was not.
@@ -128,7 +130,7 @@ NOT_SENT_RULES: Final = RetryRules(
 )
 
 
-def rules_of(verdict: Verdict) -> RetryRules | Outcome:  # noqa: PLR0911  a table, as a match so that it is whole
+def rules_of(verdict: Verdict) -> RetryRules | Outcome:  # noqa: C901, PLR0911  a table, as a match so that it is whole
     """Return how a verdict is tried again, or how it ends; one that is left out here is a type error."""
     match verdict:
         case Verdict.ACCEPTED:
@@ -142,8 +144,10 @@ def rules_of(verdict: Verdict) -> RetryRules | Outcome:  # noqa: PLR0911  a tabl
                 ordinary=RetryRule(first_delay_s=_MINUTE_S, max_delay_s=16 * _MINUTE_S, max_attempts=6),
                 call=RetryRule(first_delay_s=2.0, max_delay_s=8.0, max_attempts=4),
             )
-        case Verdict.SERVER_TROUBLE | Verdict.SERVER_FAULT:
+        case Verdict.SERVER_TROUBLE:
             return _SERVER_RULES
+        case Verdict.SERVER_FAULT:
+            return _FAULT_RULES
         case Verdict.SERVER_LEAVING:
             return RetryRules(
                 ordinary=RetryRule(first_delay_s=1.0, max_delay_s=_MINUTE_S, max_attempts=10),

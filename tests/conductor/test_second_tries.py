@@ -15,6 +15,7 @@ SILENCE = TransportError("no answer within the deadline", maybe_sent=True, carri
 HANDED_BACK = TransportError("stream reset: REFUSED_STREAM", maybe_sent=False, carried_by=FAILED)
 UNREACHED = TransportError("cannot connect", maybe_sent=False)
 LEAVING = ApnsAnswer(status=503, reason="Shutdown", carried_by=FAILED)
+FAULT = ApnsAnswer(status=500, reason="InternalServerError", carried_by=FAILED)
 
 
 @pytest.mark.parametrize(
@@ -23,10 +24,11 @@ LEAVING = ApnsAnswer(status=503, reason="Shutdown", carried_by=FAILED)
         ("voip", SILENCE, FAILED),
         ("voip", HANDED_BACK, FAILED),
         ("voip", LEAVING, FAILED),
+        ("voip", FAULT, FAILED),
         ("voip", UNREACHED, None),
         ("alert", HANDED_BACK, FAILED),
     ],
-    ids=["silence", "handed back", "leaving", "unreached", "alert handed back"],
+    ids=["silence", "handed back", "leaving", "fault", "unreached", "alert handed back"],
 )
 async def test_the_second_try_names_the_connection_to_avoid(
     bench: Bench, push_type: str, reply: Reply, avoid: int | None

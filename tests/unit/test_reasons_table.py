@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -52,6 +52,7 @@ FAILING = (
     Life(delays_s=doubling(15 * MINUTE, 60 * MINUTE, 5), outcome=Outcome.DEAD_LETTERED),
     Life(delays_s=(2.0,), outcome=Outcome.DEAD_LETTERED),
 )
+FAULTY = FAILING[0], replace(FAILING[1], at_once=True)
 SLOWED = (
     Life(delays_s=doubling(MINUTE, 16 * MINUTE, 5), outcome=Outcome.DEAD_LETTERED),
     Life(delays_s=(2.0, 4.0, 8.0), outcome=Outcome.DEAD_LETTERED),
@@ -91,7 +92,7 @@ TABLE = [
     ("PayloadTooLarge", 413, Verdict.REFUSED, REFUSED, ""),
     ("TooManyProviderTokenUpdates", 429, Verdict.TOKEN_CHURN, CHURNED, "rest"),
     ("TooManyRequests", 429, Verdict.SLOW_DOWN, SLOWED, ""),
-    ("InternalServerError", 500, Verdict.SERVER_FAULT, FAILING, ""),
+    ("InternalServerError", 500, Verdict.SERVER_FAULT, FAULTY, ""),
     ("ServiceUnavailable", 503, Verdict.SERVER_TROUBLE, FAILING, ""),
     ("Shutdown", 503, Verdict.SERVER_LEAVING, LEAVING, ""),
 ]
