@@ -23,9 +23,7 @@ class DeadLetters:
     def __init__(self, settings: Settings) -> None:
         """Make it; connects at the first call."""
         self._apps = settings.apps
-        self._state = StateServer(
-            settings.state_url.get_secret_value(), clock=settings.clock, timeout_s=settings.timeout_s
-        )
+        self._state = StateServer.of(settings)
         broker = make_celery(settings.broker_url.get_secret_value(), timeout_s=settings.timeout_s / 2)
         self._publisher = Publisher(broker)
 

@@ -40,9 +40,7 @@ class Dispatcher:
     def __init__(self, settings: Settings) -> None:
         """Make a dispatcher; connects at the first call."""
         self._settings = settings
-        self._state = StateServer(
-            settings.state_url.get_secret_value(), clock=settings.clock, timeout_s=settings.timeout_s
-        )
+        self._state = StateServer.of(settings)
         broker = make_celery(settings.broker_url.get_secret_value(), timeout_s=settings.timeout_s / 2)
         self._publisher = Publisher(broker)
         self._batches = Batches(state=self._state, publisher=self._publisher)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import redis
 import redis.asyncio
@@ -16,6 +16,7 @@ from redis.retry import Retry
 from dispatcher import redis_keys, scripts
 from dispatcher.errors import EnqueueError, StateServerError
 from dispatcher.scripts import Clock
+from dispatcher.settings import Settings
 from dispatcher.state_call import StateCall
 
 ReplyT = TypeVar("ReplyT")
@@ -37,6 +38,11 @@ class StateServer:
             client_name="apns-producer",
         )
         self._script = _script_source(self._client, clock)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the configured one; connects at the first call."""
+        return cls(settings.state_url.get_secret_value(), clock=settings.clock, timeout_s=settings.timeout_s)
 
     def run(self, call: StateCall[ReplyT], *, apns_ids: Sequence[str] = ()) -> ReplyT:
         """Run one call.

@@ -19,10 +19,8 @@ from workers.lease import LANE_TIMES, SHORTEST_DEADLINE_S, LaneTimes
 from workers.reasons import SLOWING, STOPPING, SUSPICIOUS, judge
 from workers.retry import Circumstances, Decision, Finish, Park, Release, Retry
 from workers.safeguards import DEVICE_SLOWED, Hold, Pass, Watch
-from workers.sending import Attempt, Pauses, Sending
+from workers.sending import Attempt, Sending
 from workers.transport.port import ApnsAnswer, GateClosedError, PushRequest
-
-__all__ = ["Attempt", "Pauses", "Sending", "make_attempt", "send_each"]
 
 log = structlog.get_logger()
 

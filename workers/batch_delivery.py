@@ -20,12 +20,13 @@ from dispatcher.feedback import Outcome
 from dispatcher.notes import Notes, with_try
 from dispatcher.push_types import Lane
 from dispatcher.record import Record
-from workers.attempt import Attempt, send_each
+from workers.attempt import send_each
 from workers.edges import Edges
 from workers.endings import MAX_CRASHES, POISONOUS, UNREADABLE, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
 from workers.progress import ProgressWriter
 from workers.retry import Decision, Finish, Park, Release, Retry
+from workers.sending import Attempt
 
 #: The reason is spelled as in ends.lua.
 _CANCELLED: Final = Finish(outcome=Outcome.CANCELLED, reason="the app cancelled it")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from dispatcher.state_call import StateCall
-from workers.attempt import Sending
+from workers.sending import Sending
 
 ReplyT = TypeVar("ReplyT")
 

@@ -25,7 +25,6 @@ from dispatcher.push_types import Lane
 from dispatcher.settings import App, Settings
 from dispatcher.state_server import AsyncStateServer
 from workers import broker
-from workers.attempt import Sending
 from workers.edges import Edges
 from workers.feedback_pump import FeedbackPump
 from workers.key_files import load_signing_keys
@@ -33,6 +32,7 @@ from workers.pauses import FleetPauses
 from workers.pool import stopping
 from workers.reloading import LiveApps, Reloader
 from workers.safeguards import Safeguards
+from workers.sending import Sending
 from workers.signing import ProviderTokens
 from workers.start_gate import START_IN_FLIGHT
 from workers.state_clock import StateClock

@@ -16,12 +16,13 @@ from dispatcher.feedback import Outcome
 from dispatcher.notes import Ends, with_try
 from dispatcher.push_types import Lane
 from dispatcher.slot_values import Slot, SlotReturn
-from workers.attempt import Attempt, expired, send_each
+from workers.attempt import expired, send_each
 from workers.edges import Edges
 from workers.endings import MAX_CRASHES, POISONOUS, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
 from workers.progress import ProgressWriter
 from workers.retry import Decision, Finish, Park, Release, Retry
+from workers.sending import Attempt
 
 #: Slots taken by one claim.
 SLOTS_AT_ONCE: Final = 100

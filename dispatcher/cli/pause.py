@@ -98,7 +98,7 @@ def _scope(app: str, lane: str | None, key_id: str) -> Scope:
 
 @contextmanager
 def _state(settings: Settings) -> Iterator[StateServer]:
-    state = StateServer(settings.state_url.get_secret_value(), clock=settings.clock, timeout_s=settings.timeout_s)
+    state = StateServer.of(settings)
     try:
         yield state
     finally:

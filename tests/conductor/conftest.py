@@ -26,9 +26,9 @@ from dispatcher.state_server import AsyncStateServer
 from tests import worker_parts
 from tests.conductor.scripted_transport import ScriptedTransport
 from tests.worker_parts import NothingPaused
-from workers.attempt import Pauses, Sending
 from workers.delivery import deliver
 from workers.edges import Edges
+from workers.sending import Pauses, Sending
 from workers.state_clock import StateClock
 
 APP: Final = "com.example.app"

@@ -13,9 +13,10 @@ from dispatcher.feedback import Outcome
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from tests.worker_parts import APP, NothingPaused
-from workers.attempt import UNKNOWN_APP_DELAY_S, Attempt, Sending, make_attempt
+from workers.attempt import UNKNOWN_APP_DELAY_S, make_attempt
 from workers.lease import LANE_TIMES, Lease
 from workers.retry import Decision, Finish, Release, Retry
+from workers.sending import Attempt, Sending
 from workers.transport.port import ApnsAnswer, GateClosedError, PushRequest
 
 ACCEPTED_AT = 1_800_000_000.0
