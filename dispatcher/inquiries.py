@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dispatcher import ids, lookup, outbox, slots
 from dispatcher.cancellation import Cancellation
@@ -42,18 +41,24 @@ class Inquiries:
     def status(self, apns_id: str) -> Status | None:
         """Tell where a notification is; see `Dispatcher.status`."""
         checked_apns_id(apns_id)
-        in_batches = self._ask([lookup.status(batch_id, index) for batch_id, index in ids.places_of(apns_id)])
-        in_slots = self._ask([slots.status(shard, apns_id) for shard in range(ids.SHARDS)])
-        ends = self._ask([lookup.ended(shard, apns_id) for shard in range(ids.SHARDS)])
-        (now,) = self._ask([outbox.time()])
-        held = [_slot_status(apns_id, found, now) for found in in_slots if found]
+        batches = [lookup.status(batch_id, index) for batch_id, index in ids.places_of(apns_id)]
+        in_slots = [slots.status(shard, apns_id) for shard in range(ids.SHARDS)]
+        in_ends = [lookup.ended(shard, apns_id) for shard in range(ids.SHARDS)]
+        # In this order: what ends while we ask is found ended.
+        calls: list[StateCall[Any]] = [*batches, *in_slots, *in_ends, outbox.time()]
+        *replies, now = self._ask(calls)
+        in_batches, found_in_slots = replies[: len(batches)], replies[len(batches) : -ids.SHARDS]
+        ends = replies[-ids.SHARDS :]
+        held = [_slot_status(apns_id, found, now) for found in found_in_slots if found]
         # How it ended says more than that it ended.
         found = [*filter(None, ends), *held, *filter(None, in_batches)]
         return found[0] if found else None
 
     def _ask(self, calls: Sequence[StateCall[ReplyT]]) -> list[ReplyT]:
-        with _state_server_errors():
+        try:
             return self.state.run_all(calls)
+        except EnqueueError as exc:
+            raise StateServerError("the state server does not answer") from exc
 
 
 def _slot_status(apns_id: str, found: SlotStatus, now: float) -> Status:
@@ -66,11 +71,3 @@ def _slot_status(apns_id: str, found: SlotStatus, now: float) -> Status:
         state = State.HELD if is_held else State.QUEUED
     due = found.allowed if state is State.HELD else None
     return Status(apns_id=apns_id, state=state, accepted_at=found.accepted_at, due=due, attempts=found.attempts)
-
-
-@contextmanager
-def _state_server_errors() -> Iterator[None]:
-    try:
-        yield
-    except EnqueueError as exc:
-        raise StateServerError("the state server does not answer") from exc
