@@ -135,9 +135,9 @@ class Rig:
         assert is_ready, [(child.name, child.last_lines(10)) for child in waiting]
 
     def wait_for_end(self, worker: Child) -> None:
-        """Wait until a worker has ended by itself, and supervise."""
+        """Wait until a worker has ended by itself; nobody starts another."""
         assert poll(lambda: not worker.is_running, within_s=30), worker.last_lines(10)
-        self.supervise()
+        self._note_exit(worker)
 
     def produce(self, *, rate: float, seconds: float) -> Child:
         """Start a producer."""
@@ -161,10 +161,7 @@ class Rig:
     def supervise(self) -> None:
         """Start again the workers that have ended by themselves, as a supervisor does; note how they ended."""
         for child in [child for child in self._workers if not child.is_running]:
-            self.exits.append(f"{child.name} exit {child.exit_code}: {' / '.join(child.last_lines(2))}")
-            # Its connections went with it: any of that time may have been its own.
-            self.incidents.append(Incident(cause="exit of a worker", begun=time.time() - 1, ended=time.time()))
-            self.start_worker(self._workers.pop(child))
+            self.start_worker(self._note_exit(child))
 
     # What is done to it
 
@@ -335,6 +332,13 @@ class Rig:
             signs = self.state.zrange(redis_keys.workers(), 0, -1)
             return any(b":%d:" % child.pid in sign for sign in signs)
         return False
+
+    def _note_exit(self, worker: Child) -> Lane:
+        """Forget a worker that has ended by itself; return its lane."""
+        self.exits.append(f"{worker.name} exit {worker.exit_code}: {' / '.join(worker.last_lines(2))}")
+        # Its connections went with it: any of that time may have been its own.
+        self.incidents.append(Incident(cause="exit of a worker", begun=time.time() - 1, ended=time.time()))
+        return self._workers.pop(worker)
 
     def _receipt_file(self) -> Path:
         file = self.directory / f"receipts-{len(self._receipts) + 1}.jsonl"

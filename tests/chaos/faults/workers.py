@@ -99,7 +99,8 @@ def _exits_inside_a_send(directory: Path) -> Findings:
             for _ in range(10):
                 sender.alert()
             rig.wait_for_end(worker)
-            rig.drain(within_s=60)
+        rig.start_worker(Lane.ALERT)
+        rig.drain(within_s=60)
         account = rig.account()
         found = Findings.of(account, exits=len(rig.exits))
         return found.but(*unless(set(account.outcomes) == {Outcome.DELIVERED}, f"ended {dict(account.outcomes)}"))
