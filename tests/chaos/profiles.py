@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from tests.chaos import script
+from tests.chaos.growth import Growth, watch
 from tests.chaos.ledger import Account
 from tests.chaos.rig import Rig
 
@@ -27,6 +28,7 @@ class Profile:
         rate: Notifications per second.
         faults: What is done, by its name in `script.FAULTS`, and how often.
         drained_within_s: How long everything may take to end afterwards.
+        is_calm_at_first: Nothing is done in the first half, in which memory and descriptors are watched.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Profile:
     rate: float
     faults: Mapping[str, int]
     drained_within_s: float
+    is_calm_at_first: bool = False
 
     def lasting(self, minutes: float | None) -> Self:
         """Return the same of another length, with as many faults per minute; None leaves it as it is."""
@@ -70,7 +73,15 @@ CHAOS: Final = Profile(
     },
     drained_within_s=90,
 )
-PROFILES: Final = {profile.name: profile for profile in (SMOKE, CHAOS)}
+SOAK: Final = Profile(
+    name="soak",
+    seconds=7200,
+    rate=300,
+    faults={"kill": 12, "terminate": 4, "goaway": 4, "reset state": 4},
+    drained_within_s=90,
+    is_calm_at_first=True,
+)
+PROFILES: Final = {profile.name: profile for profile in (SMOKE, CHAOS, SOAK)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +97,7 @@ class Result:
         failures: By name, how many calls of the producer failed.
         slowest_failure_s: How long the slowest of them took.
         exits: How workers ended that nobody had asked to.
+        growth: Of the workers that lived long enough to tell; None if none did.
         drained_s: From the end of the load to the last end.
         took_s: All of it.
     """
@@ -98,6 +110,7 @@ class Result:
     failures: Mapping[str, int]
     slowest_failure_s: float
     exits: tuple[str, ...]
+    growth: Growth | None
     drained_s: float
     took_s: float
 
@@ -105,7 +118,8 @@ class Result:
     def faults(self) -> tuple[str, ...]:
         """What must not be, one line each."""
         slow = [f"a call took {self.slowest_failure_s:.1f} s to fail"] * (self.slowest_failure_s > FAILED_WITHIN_S)
-        return (*self.account.faults, *slow)
+        grown = self.growth.faults if self.growth else ()
+        return (*self.account.faults, *slow, *grown)
 
     def lines(self) -> Iterator[str]:
         """Yield the result as a table of two columns."""
@@ -130,6 +144,8 @@ class Result:
         yield "the slowest of them", f"{self.slowest_failure_s:.2f} s"
         yield "workers that ended by themselves", len(self.exits)
         yield "from the end of the load to the last end", f"{self.drained_s:.0f} s"
+        if self.growth:
+            yield from self.growth.rows()
         yield "verdict", "; ".join(self.faults) or "in order"
 
 
@@ -153,15 +169,17 @@ def run(
     begun = time.monotonic()
     with Rig(directory, broker_url=broker_url, seed=seed) as rig:
         producer = rig.produce(rate=profile.rate, seconds=profile.seconds)
-        steps = script.write(profile.faults, seconds=profile.seconds, seed=seed)
+        calm_s = profile.seconds / 2 if profile.is_calm_at_first else 0.0
+        growth = watch(rig, calm_s, say) if calm_s else None
+        steps = script.write(profile.faults, seconds=profile.seconds - calm_s, seed=seed)
         for step in script.perform(rig, steps):
             say(f"{step.at_s:6.0f} s  {step.fault}")
         rig.wait_for(producer, within_s=profile.seconds)
         drained_s = rig.drain(within_s=profile.drained_within_s)
-        return _result(profile, rig, seed=seed, drained_s=drained_s, took_s=time.monotonic() - begun)
+        return _result(profile, rig, seed=seed, growth=growth, drained_s=drained_s, took_s=time.monotonic() - begun)
 
 
-def _result(profile: Profile, rig: Rig, *, seed: int, drained_s: float, took_s: float) -> Result:
+def _result(profile: Profile, rig: Rig, *, seed: int, growth: Growth | None, drained_s: float, took_s: float) -> Result:
     account, failures = rig.account(), rig.failures()
     incidents = rig.in_order()
     kills = [number for number, each in enumerate(incidents) if each.cause == "SIGKILL"]
@@ -175,6 +193,7 @@ def _result(profile: Profile, rig: Rig, *, seed: int, drained_s: float, took_s: 
         failures={name: names.count(name) for name in sorted(set(names))},
         slowest_failure_s=max((each["took_s"] for each in failures), default=0.0),
         exits=tuple(rig.exits),
+        growth=growth,
         drained_s=drained_s,
         took_s=took_s,
     )

@@ -286,6 +286,22 @@ class Rig:
         """Return how many requests the simulator has judged."""
         return sum(1 for _ in _json_lines(self._requests))
 
+    def next_delivery(self, *, within_s: float) -> float:
+        """Wait until something that is accepted from now on arrives; return how long that took, in seconds."""
+        begun, known = time.monotonic(), {each.apns_id for each in self.arrived()}
+        while time.monotonic() - begun < within_s:
+            self.wait(0.2)
+            if any(each.apns_id not in known for each in self.arrived()):
+                return time.monotonic() - begun
+        raise AssertionError(f"nothing arrived within {within_s:g} s: {self.describe()}")
+
+    def waits_ms(self, lane: Lane) -> list[float]:
+        """Return how long each notification of a lane took from its receipt to the simulator, in milliseconds."""
+        at = {each.apns_id: each.at for each in reversed(list(self.arrived()))}
+        return [
+            1000 * (at[each.apns_id] - each.at) for each in self.accepted() if each.lane is lane and each.apns_id in at
+        ]
+
     def describe(self) -> str:
         """Say where things stand, for a failed wait."""
         logs = {child.name: child.last_lines(5) for child in self._workers}

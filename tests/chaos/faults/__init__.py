@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.chaos.faults import workers
+from tests.chaos.faults import backlog, brokers, workers
 from tests.chaos.rows import Row
 
-ROWS: Final[tuple[Row, ...]] = (*workers.ROWS,)
+ROWS: Final[tuple[Row, ...]] = (*workers.ROWS, *brokers.ROWS, *backlog.ROWS)
