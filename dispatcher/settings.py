@@ -19,6 +19,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from dispatcher.errors import NotificationError, SettingsError
+from dispatcher.guard import Marks
 from dispatcher.push_types import Environment
 from dispatcher.scripts import Clock
 from dispatcher.settings_problems import did_you_mean, names
@@ -128,6 +129,7 @@ class Settings:
         endpoints: Where APNs is.
         workers: How workers send.
         idempotency_window_s: How long an idempotency key is remembered, in seconds.
+        marks: When the state server or a queue is too full to take more.
         retry_scale: What every retry delay is multiplied by; 1 in production.
         config_file: Where apps and keys were read from, an absolute path.
     """
@@ -141,6 +143,7 @@ class Settings:
     endpoints: Endpoints
     workers: WorkerSettings
     idempotency_window_s: int
+    marks: Marks
     retry_scale: float
     config_file: Path
 
@@ -239,6 +242,7 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
             proxy=document.workers.proxy,
         ),
         idempotency_window_s=document.enqueue.idempotency_window_s,
+        marks=Marks(max_memory_share=document.enqueue.max_memory_share, max_waiting=document.enqueue.max_waiting),
         retry_scale=document.development.retry_scale,
         config_file=Path(variables.config).absolute(),
     )

@@ -13,7 +13,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.client import Pipeline
 from redis.retry import Retry
 
-from dispatcher import redis_keys, scripts
+from dispatcher import guard, redis_keys, scripts
 from dispatcher.errors import EnqueueError, StateServerError
 from dispatcher.scripts import Clock
 from dispatcher.settings import Settings
@@ -160,6 +160,8 @@ def _keys(call: StateCall[Any]) -> list[str]:
 
 
 def _enqueue_error(exc: redis.RedisError, apns_ids: Sequence[str], *, is_partly_done: bool = False) -> EnqueueError:
+    if not is_partly_done and (refusal := _refusal(exc, apns_ids)):
+        return refusal
     # An answer with an error means that the script was refused before it wrote; a refused connection or password never
     # reached it. Anything else may have been done. (redis-py leaves the system's error in the context.)
     never_reached = isinstance(exc.__cause__ or exc.__context__, (ConnectionRefusedError, FileNotFoundError))
@@ -169,3 +171,9 @@ def _enqueue_error(exc: redis.RedisError, apns_ids: Sequence[str], *, is_partly_
         certainly_not_accepted=is_refused and not is_partly_done,
         apns_ids=apns_ids,
     )
+
+
+def _refusal(exc: redis.RedisError, apns_ids: Sequence[str]) -> EnqueueError | None:
+    if isinstance(exc, redis.OutOfMemoryError):
+        return guard.server_is_full(apns_ids)
+    return guard.refusal_of(str(exc), apns_ids) if isinstance(exc, redis.ResponseError) else None
