@@ -57,7 +57,7 @@ def server() -> Iterator[EmbeddedServer]:
 def own_state(server: EmbeddedServer) -> Iterator[redis.Redis]:
     """Return a plain connection to it; it holds so much that a connection more or less is no matter."""
     with redis.Redis.from_url(server.url) as client:
-        client.set("ballast", bytes(BALLAST_BYTES))
+        client.setrange("ballast", BALLAST_BYTES, "x")
         yield client
 
 
