@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, TypeVar
 
+from dispatcher.errors import UnsafeServerError
 from dispatcher.guard import Guard, Marks
+from dispatcher.server_findings import Place, ServerReading, judge, refusals
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import StateServer
 
@@ -23,13 +25,14 @@ class Admission:
     """
 
     def __init__(self, state: StateServer, marks: Marks, *, must_keep: bool) -> None:
-        """Make an admission; `must_keep`: a server that may evict keys is refused."""
+        """Make an admission; `must_keep`: a server that would lose what it accepts is refused."""
         self._state = state
         self._usual = Guard(max_waiting=marks.max_waiting)
         self._thorough = Guard(
             max_waiting=marks.max_waiting, max_memory_share=marks.max_memory_share, must_keep=must_keep
         )
         self._look_at = 0.0
+        self._is_examined = not must_keep
 
     def run(self, make_call: Callable[[Guard], StateCall[ReplyT]], *, apns_ids: Sequence[str]) -> ReplyT:
         """Run one call.
@@ -48,6 +51,7 @@ class Admission:
         Raises:
             EnqueueError: As `StateServer.run_all`; the guard's refusals if it refused all of them.
         """
+        self._examine(apns_ids)
         now = monotonic()
         is_thorough = now >= self._look_at
         calls = [make_call(self._thorough if is_thorough else self._usual) for make_call in make_calls]
@@ -55,6 +59,15 @@ class Admission:
         if is_thorough:
             self._look_at = now + LOOK_EVERY_S
         return replies
+
+    def _examine(self, apns_ids: Sequence[str]) -> None:
+        """Look at the server as a worker does before it starts, once."""
+        if self._is_examined:
+            return
+        reading = ServerReading.of_info(self._state.info(apns_ids=apns_ids))
+        if problems := refusals(judge(reading, Place.STATE, production=True)):
+            raise UnsafeServerError("; ".join(problems), apns_ids=apns_ids)
+        self._is_examined = True
 
     def _run(self, calls: Sequence[StateCall[ReplyT]], apns_ids: Sequence[str]) -> list[ReplyT]:
         """Run them the cheapest way: a pipeline asks first whether the server knows its scripts."""

@@ -9,7 +9,7 @@ Reading them never opens a signing key: producers have none.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ from dispatcher.guard import Marks
 from dispatcher.push_types import Environment
 from dispatcher.scripts import Clock
 from dispatcher.settings_problems import did_you_mean, names
+from dispatcher.settings_production import address_problems
 from dispatcher.settings_reading import read_document, read_variables
 from dispatcher.settings_schema import Document, Variables
 from dispatcher.settings_urls import masked_url, state_url_of
@@ -165,6 +166,8 @@ class Settings:
             document, file_problems = read_document(Path(config), production=production)
             problems += file_problems
         state_url = _state_url(variables, problems) if variables else None
+        if variables and Mode(variables.mode) is Mode.PRODUCTION:
+            problems = [*_address_problems(variables), *problems]
         if problems or variables is None or document is None or state_url is None:
             raise SettingsError(problems)
         return _settings(variables, document, state_url)
@@ -203,6 +206,12 @@ def _state_url(variables: Variables, problems: list[str]) -> SecretStr | None:
         problems.append(f"APNS_STATE_URL is not set, and {masked_url(broker_url)} can only be a broker; {mend}")
         return None
     return SecretStr(state_url)
+
+
+def _address_problems(variables: Variables) -> Iterator[str]:
+    yield from address_problems("APNS_BROKER_URL", variables.broker_url.get_secret_value())
+    if variables.state_url is not None:
+        yield from address_problems("APNS_STATE_URL", variables.state_url.get_secret_value())
 
 
 def _settings(variables: Variables, document: Document, state_url: SecretStr) -> Settings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, Self, TypeVar
@@ -72,6 +72,21 @@ class StateServer:
         if errors:
             raise _enqueue_error(errors[0], apns_ids, is_partly_done=len(errors) < len(replies)) from errors[0]
         return [call.read(reply) for call, reply in zip(calls, replies, strict=True)]
+
+    def info(self, *, apns_ids: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return what the server says of itself; nothing when that is forbidden.
+
+        Raises:
+            EnqueueError: It does not answer, so that nothing of the call it was asked for was done.
+        """
+        try:
+            found: Mapping[str, Any] = self._client.info()
+        except redis.exceptions.NoPermissionError:
+            return {}
+        except redis.RedisError as exc:
+            reason = f"the state server does not answer ({type(exc).__name__})"
+            raise EnqueueError(reason, certainly_not_accepted=True, apns_ids=apns_ids) from exc
+        return found
 
     def enlist(self, call: StateCall[Any], transaction: Pipeline) -> None:
         """Add a call to a transaction of the caller's own; its reply is read by `call.read`."""

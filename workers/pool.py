@@ -30,7 +30,7 @@ from celery.worker import state
 from kombu.asynchronous import Hub
 from kombu.utils.imports import symbol_by_name
 
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import DispatcherError, SettingsError
 from workers.pool_hub import HubLink
 from workers.pool_job import (
     CoroutineFunction,
@@ -96,7 +96,8 @@ class AsyncioPool(BasePool):
         try:
             self._loop.start(check=state.maybe_shutdown)
         except DispatcherError as exc:
-            _log.critical("worker_start_refused", error=str(exc))  # the message tells all: no traceback around it
+            for problem in exc.problems if isinstance(exc, SettingsError) else [str(exc)]:
+                _log.critical("worker_start_refused", error=problem)  # it tells all: no traceback around it
             raise WorkerShutdown(EX_FAILURE) from exc
 
     def register_with_event_loop(self, loop: Hub) -> None:
