@@ -9,7 +9,7 @@ Reading them never opens a signing key: producers have none.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,7 @@ from dispatcher.settings_urls import masked_url, state_url_of
 __all__ = ["App", "Endpoints", "Mode", "Settings", "SigningKey", "WorkerSettings", "masked_url"]
 
 _HOUR_S: Final = 3600.0
+_ADDRESSES: Final = ("APNS_BROKER_URL", "APNS_STATE_URL")
 
 
 class Mode(StrEnum):
@@ -160,14 +161,14 @@ class Settings:
         """
         given = {name: value for name, value in (os.environ if env is None else env).items() if value}
         variables, problems = read_variables(given)
+        if given.get("APNS_MODE") == Mode.PRODUCTION:
+            problems += _address_problems(given, problems)
         document = None
         if config := given.get("APNS_CONFIG"):
             production = given.get("APNS_MODE") == Mode.PRODUCTION
             document, file_problems = read_document(Path(config), production=production)
             problems += file_problems
         state_url = _state_url(variables, problems) if variables else None
-        if variables and Mode(variables.mode) is Mode.PRODUCTION:
-            problems = [*_address_problems(variables), *problems]
         if problems or variables is None or document is None or state_url is None:
             raise SettingsError(problems)
         return _settings(variables, document, state_url)
@@ -208,10 +209,10 @@ def _state_url(variables: Variables, problems: list[str]) -> SecretStr | None:
     return SecretStr(state_url)
 
 
-def _address_problems(variables: Variables) -> Iterator[str]:
-    yield from address_problems("APNS_BROKER_URL", variables.broker_url.get_secret_value())
-    if variables.state_url is not None:
-        yield from address_problems("APNS_STATE_URL", variables.state_url.get_secret_value())
+def _address_problems(given: Mapping[str, str], problems: Sequence[str]) -> list[str]:
+    """Return what production refuses of the addresses that can be read; the others are among the problems already."""
+    readable = [name for name in _ADDRESSES if name in given and not any(each.startswith(name) for each in problems)]
+    return [problem for name in readable for problem in address_problems(name, given[name])]
 
 
 def _settings(variables: Variables, document: Document, state_url: SecretStr) -> Settings:

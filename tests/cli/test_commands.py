@@ -280,7 +280,8 @@ def test_clock_is_refused_in_production(run: Run, state: redis.Redis, apns_confi
     """Production never moves its clock: exit code 2, nothing written."""
     config = tmp_path / "apns.toml"
     config.write_text(apns_config.read_text(encoding="utf-8").split("[development]")[0], encoding="utf-8")
-    shown = run("clock", "set", "3600", APNS_MODE="production", APNS_CONFIG=str(config))
+    safe = {"APNS_MODE": "production", "APNS_BROKER_URL": "rediss://:secret@valkey.example/0"}
+    shown = run("clock", "set", "3600", **safe, APNS_CONFIG=str(config))
     assert shown.returncode == 2
     assert "never moved" in shown.stderr
     assert state.dbsize() == 0
