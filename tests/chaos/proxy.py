@@ -70,6 +70,7 @@ class Proxy:
         self._dice = random.Random(seed)  # noqa: S311  (dice, no secrets)
         self._network = Network()
         self._pipes: set[_Pipe] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._trap: Callable[[Direction, bytes], bool] | None = None
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
@@ -132,7 +133,7 @@ class Proxy:
 
     async def _listen(self) -> None:
         # The same port again after a time of refusing: clients know no other.
-        self._server = await asyncio.start_server(self._serve, HOST, self.port, limit=_CHUNK_BYTES)
+        self._server = await asyncio.start_server(self._accept, HOST, self.port, limit=_CHUNK_BYTES)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _set(self, network: Network) -> None:
@@ -154,10 +155,15 @@ class Proxy:
         if self._server is not None:
             self._server.close()
         await self._reset_all()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
+        for task in self._serving:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio's would complain loudly of being cancelled.
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pipe = _Pipe(writer)
