@@ -131,6 +131,11 @@ class Channel(kombu_redis.Channel):
                 # Only who publishes to an exchange looks bindings up; nobody needs one to read a queue.
                 _log.warning("broker_is_full", note="reads from it all the same")
 
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Keep the bindings alive, unless the broker is full: kombu tells of that every second, with a traceback."""
+        with suppress(OutOfMemoryError):
+            super().maybe_refresh_binding_expiry()  # type: ignore[misc]
+
     def _receive_one(self, c: Any) -> Any:
         try:
             return super()._receive_one(c)  # type: ignore[misc]

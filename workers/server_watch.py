@@ -33,10 +33,10 @@ async def refuse_unsafe_servers(settings: Settings) -> None:
     _tell(findings)
 
 
-async def keep_watching(settings: Settings) -> None:
-    """Look again every minute, and say what is wrong; until cancelled."""
+async def keep_watching(settings: Settings, *, every_s: float = LOOK_EVERY_S) -> None:
+    """Look again and again, every minute if nothing else is said, and tell what is wrong; until cancelled."""
     while True:
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(every_s)
         try:
             _tell([finding for finding in await _look(settings) if finding.name != "maxmemory"])
         except StateServerError as exc:

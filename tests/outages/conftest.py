@@ -20,7 +20,7 @@ from dispatcher.dev.ports import free_port
 from dispatcher.dev.simulator.device_tokens import device_token
 from dispatcher.dev.stack import Stack
 from tests.chaos.proxy import HOST, Proxy
-from tests.fleet.conftest import Fleet
+from tests.running_fleet import Fleet
 
 APP: Final = "com.example.app"
 PASSWORD: Final = "correct-horse"  # noqa: S105  of a server that lives as long as a test
