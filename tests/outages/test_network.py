@@ -17,7 +17,7 @@ def test_a_network_that_is_gone(troubled: Troubled, worker: Child, network: Netw
     """Producers are told in time, the worker is back by itself, and everything accepted arrives."""
     troubled.send(20)
     troubled.proxy.set(network)
-    troubled.send_for(outage_s(6, 60))
+    troubled.send_for(outage_s(4, 60))
     troubled.assert_told_in_time()
     troubled.proxy.set(Network())
     troubled.send(20)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import redis
 from structlog.testing import capture_logs
 
 from dispatcher import Dispatcher, EnqueueError, Lane, Settings, SettingsError, UnsafeServerError
@@ -77,7 +78,10 @@ def test_an_unsafe_server_is_refused_at_first(
 
 def test_a_server_without_password_is_refused_by_workers(start_server: StartServer, production: MakeSettings) -> None:
     """Whether a password is needed shows when one asks without: production's address having one proves nothing."""
-    url = start_server("--user", "default on nopass ~* &* +@all", "--user", f"web on >{PASSWORD} ~* &* +@all")
+    url = start_server()
+    with redis.Redis.from_url(url) as client:
+        client.acl_setuser("web", enabled=True, passwords=[f"+{PASSWORD}"], keys=["*"], categories=["+@all"])
+        client.acl_setuser("default", enabled=True, nopass=True)
     open_to_all = url.replace("redis://:", "redis://web:")
     with pytest.raises(SettingsError, match="without a password"):
         asyncio.run(refuse_unsafe_servers(production(open_to_all)))
