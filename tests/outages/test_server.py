@@ -68,7 +68,7 @@ def test_a_worker_does_not_start_on_a_replica(troubled: Troubled, tmp_path: Path
     worker = guard.start("refused", command, log=tmp_path / "log", env=env, directory=tmp_path)
     troubled.fleet.wait_for(lambda: not worker.is_running)
     lines = [line for line in worker.last_lines(50) if "worker_start_refused" in line]
-    assert worker.exit_code
+    assert worker.exit_code == 2
     assert len(lines) == 1
     assert "REPLICAOF NO ONE" in lines[0]
     assert "Traceback" not in worker.log.read_text(encoding="utf-8")

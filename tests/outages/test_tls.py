@@ -117,7 +117,7 @@ def test_a_worker_does_not_start_on_another_state_server(fleet: Fleet, start_tls
     url = start_tls(fleet.stack.server.url, TlsFault.WRONG_HOST)
     worker = start_worker(fleet, tmp_path, {"APNS_STATE_URL": url})
     fleet.wait_for(lambda: not worker.is_running)
-    assert worker.exit_code
+    assert worker.exit_code == 2
     (refusal,) = [line for line in worker.last_lines(50) if "worker_start_refused" in line]
     assert "APNS_STATE_URL" in refusal
 

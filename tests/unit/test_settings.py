@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import NotificationError, SettingsError
+from dispatcher.guard import Marks
 from dispatcher.push_types import Environment
 from dispatcher.scripts import Clock
 from dispatcher.settings import Mode, Settings
@@ -373,6 +374,18 @@ def test_all_problems_are_reported_together_in_the_order_of_the_lines(tmp_path: 
     problems = problems_of(env)
     assert len(beginnings) == len(problems)
     assert all(problem.startswith(start) for problem, start in zip(problems, beginnings, strict=True))
+
+
+def test_marks_say_how_full_is_too_full(tmp_path: Path) -> None:
+    """Both marks have defaults, can be set, and are refused where they could not be meant."""
+    assert Settings.from_env(make_env(tmp_path)).marks == Marks(max_memory_share=0.85, max_waiting=1_000_000)
+    text = GOOD + "[enqueue]\nmax_memory_share = 0.5\nmax_waiting = 1600\n"
+    assert Settings.from_env(make_env(tmp_path, text)).marks == Marks(max_memory_share=0.5, max_waiting=1600)
+    wrong = GOOD + "[enqueue]\nmax_memory_share = 85\nmax_waiting = 15\n"
+    assert problems_of(make_env(tmp_path, wrong)) == (
+        "apns.toml line 8: [enqueue] max_memory_share = 85: must be a number, more than 0 and at most 1",
+        "apns.toml line 9: [enqueue] max_waiting = 15: must be a whole number, 16 or more",
+    )
 
 
 @pytest.mark.parametrize(
