@@ -101,6 +101,11 @@ class Proxy:
         """How many clients are connected."""
         return len(self._pipes)
 
+    @property
+    def client_ports(self) -> dict[int, int]:
+        """The client's port of each connection that is there, by the port that the server sees."""
+        return {pipe.port_at(1): pipe.port_at(0) for pipe in tuple(self._pipes) if len(pipe.writers) > 1}
+
     def set(self, network: Network) -> None:
         """Let the network be so from now on, for old and new connections."""
         self._do(self._set(network))
@@ -219,6 +224,12 @@ class _Pipe:
 
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.writers = [client]
+
+    def port_at(self, end: int) -> int:
+        """Return the port that a client has at one end: 0 at its own, 1 as the server sees it."""
+        name = self.writers[end].get_extra_info("peername" if end == 0 else "sockname")
+        port: int = name[1]
+        return port
 
     def reset(self) -> None:
         """Tear both."""
