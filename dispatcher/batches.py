@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from dispatcher import idempotency, outbox, record, refusals, routing, sweeping
+from dispatcher.admission import Admission
 from dispatcher.bulk import Tally
 from dispatcher.idempotency import Identity
 from dispatcher.messages import Publisher
@@ -12,7 +14,6 @@ from dispatcher.notification import BatchReceipt, Receipt
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import PUSH_TYPES
 from dispatcher.record import Record
-from dispatcher.state_server import StateServer
 from dispatcher.sweeping import Message
 
 
@@ -21,11 +22,11 @@ class Batches:
     """The way of notifications that do not collapse.
 
     Attributes:
-        state: The state server.
+        admission: The way into the state server.
         publisher: Where messages go.
     """
 
-    state: StateServer
+    admission: Admission
     publisher: Publisher
 
     def send(self, accepted: Record, identity: Identity | None) -> Receipt:
@@ -50,7 +51,8 @@ class Batches:
 
     def _put(self, batch_id: str, batch: Record, queue: str, identity: Identity | None) -> Acceptance:
         push_type, stored = PUSH_TYPES[batch.push_type], record.encode(batch)
-        call = outbox.put(
+        put = partial(
+            outbox.put,
             batch_id,
             stored,
             app=batch.app,
@@ -60,7 +62,7 @@ class Batches:
             times=outbox.times_of(batch),
             **idempotency.remembered(identity, stored),
         )
-        acceptance = self.state.run(call, apns_ids=[batch_id])
+        acceptance = self.admission.run(lambda guard: put(guard=guard), apns_ids=[batch_id])
         refusals.check(acceptance, push_type, identity)
         return acceptance
 

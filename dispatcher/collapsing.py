@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dispatcher import idempotency, ids, outbox, record, refusals, routing, slots
+from dispatcher.admission import Admission
 from dispatcher.bulk import Tally
+from dispatcher.guard import Guard
 from dispatcher.idempotency import Identity
 from dispatcher.messages import Publisher
 from dispatcher.notification import BatchReceipt, Receipt
@@ -17,6 +20,8 @@ from dispatcher.settings import App
 from dispatcher.slot_values import Released, SlotPut, terms_of
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import StateServer
+
+MakePut = Callable[[Guard], StateCall[SlotPut]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +38,13 @@ class Collapsing:
 
     Attributes:
         state: The state server.
+        admission: The way into it.
         publisher: Where messages go.
         apps: By bundle id.
     """
 
     state: StateServer
+    admission: Admission
     publisher: Publisher
     apps: Mapping[str, App]
 
@@ -47,7 +54,7 @@ class Collapsing:
         shard = ids.shard_of_device(single.device)
         apns_id = idempotency.batch_id(identity, accepted.app, 0, shard=shard)
         self._reserve(accepted, identity, 0, but_in=shard, apns_ids=[apns_id])
-        put = self.state.run(self._put(single, apns_id, identity, hold_for=hold_for), apns_ids=[apns_id])
+        put = self.admission.run(self._put(single, apns_id, identity, hold_for=hold_for), apns_ids=[apns_id])
         refusals.check(put.acceptance, PUSH_TYPES[accepted.push_type], identity)
         lane = PUSH_TYPES[accepted.push_type].lane
         if put.acceptance is Acceptance.REPEATED:
@@ -67,7 +74,7 @@ class Collapsing:
                 self._put(single, ids.apns_id_of(batch_id, index), identity, hold_for=hold_for)
                 for index, single in enumerate(group)
             ]
-            puts = self.state.run_all(calls, apns_ids=[batch_id])
+            puts = self.admission.run_all(calls, apns_ids=[batch_id])
             for put in puts:
                 refusals.check(put.acceptance, PUSH_TYPES[chunk.push_type], identity)
             queued = self._wake(chunk.app, shard) if any(put.wake_up for put in puts) else True
@@ -86,9 +93,10 @@ class Collapsing:
             self._wake(update.app, shard)
         return found.released
 
-    def _put(self, single: _Single, apns_id: str, identity: Identity | None, *, hold_for: float) -> StateCall[SlotPut]:
+    def _put(self, single: _Single, apns_id: str, identity: Identity | None, *, hold_for: float) -> MakePut:
         app, stored = single.record.app, record.encode(single.record)
-        return slots.put(
+        put = partial(
+            slots.put,
             ids.shard_of_device(single.device),
             single.device.hex(),
             apns_id,
@@ -97,6 +105,7 @@ class Collapsing:
             terms=terms_of(single.record, spacing_s=self.apps[app].background_spacing_s, hold_for=hold_for),
             **idempotency.remembered(identity, stored),
         )
+        return lambda guard: put(guard=guard)
 
     def _wake(self, app: str, shard: int) -> bool:
         return self.publisher.publish(slots.wake_up_message(routing.wake_up_id(app, shard)))
@@ -114,7 +123,8 @@ class Collapsing:
         if identity is None or ids.shard_of(reserved := identity.batch_id(accepted.app, number)) == but_in:
             return
         times, remembered = outbox.times_of(accepted), idempotency.remembered(identity, record.encode(accepted))
-        acceptance = self.state.run(outbox.reserve(reserved, times=times, **remembered), apns_ids=apns_ids)
+        reserve = partial(outbox.reserve, reserved, times=times, **remembered)
+        acceptance = self.admission.run(lambda guard: reserve(guard=guard), apns_ids=apns_ids)
         refusals.check(acceptance, PUSH_TYPES[accepted.push_type], identity)
 
 

@@ -13,6 +13,7 @@ from itertools import count, islice
 from typing import Any, Self, Unpack
 
 from dispatcher import idempotency, ids, routing, validation
+from dispatcher.admission import Admission
 from dispatcher.batches import Batches
 from dispatcher.bulk import Tally
 from dispatcher.cancellation import Cancellation
@@ -43,8 +44,11 @@ class Dispatcher:
         self._state = StateServer.of(settings)
         broker = make_celery(settings.broker_url.get_secret_value(), timeout_s=settings.timeout_s / 2)
         self._publisher = Publisher(broker)
-        self._batches = Batches(state=self._state, publisher=self._publisher)
-        self._collapsing = Collapsing(state=self._state, publisher=self._publisher, apps=settings.apps)
+        admission = Admission(self._state, settings.marks, must_keep=settings.is_production)
+        self._batches = Batches(admission=admission, publisher=self._publisher)
+        self._collapsing = Collapsing(
+            state=self._state, admission=admission, publisher=self._publisher, apps=settings.apps
+        )
 
     @classmethod
     def from_env(cls) -> Self:
@@ -94,6 +98,8 @@ class Dispatcher:
             NotificationError: It breaks a rule; nothing was stored.
             ConflictError: Its apns id or idempotency key was used for something else; nothing was stored.
             EnqueueError: The state server did not confirm it within the configured timeout.
+            Backpressure: It, or the queue, is too full; nothing was stored.
+            UnsafeServerError: In production: it would lose what it accepts; nothing was stored.
         """
         accepted = self._record(notification)
         identity = idempotency.identity_of(notification, window_s=self._settings.idempotency_window_s)

@@ -14,6 +14,7 @@ from kombu import Queue
 from kombu.exceptions import KombuError
 
 from dispatcher import routing
+from dispatcher.broker_tls import broker_use_ssl
 from dispatcher.sweeping import Message
 
 #: After a failed publication the broker is left alone for this long: the sweep publishes what waits.
@@ -37,6 +38,7 @@ def make_celery(broker_url: str, *, timeout_s: float) -> Celery:
         task_ignore_result=True,
         task_publish_retry=False,
         broker_connection_timeout=timeout_s,
+        broker_use_ssl=broker_use_ssl(broker_url),
         broker_transport_options={
             "max_retries": 0,
             "priority_steps": [0],

@@ -47,6 +47,7 @@ apns:{00}:paused                  hash       "app|lane|key id", each or '*' -> J
 apns:{00}:reported:<scope>        hash       host -> when one of its workers reported trouble; expires by itself
 apns:{00}:alarmed:<scope>         string     somebody has told of the pause within the last minute, expiring
 apns:{00}:workers                 zset       host of a worker and lane -> when it last swept or sent
+apns:{NN}:nothing                 -          never there: scripts delete it (even_when_full.lua)
 apns:{NN}:clock                   string     seconds added to the server's clock; only read in development
 """
 

@@ -9,7 +9,7 @@ Reading them never opens a signing key: producers have none.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,9 +19,11 @@ from typing import Final
 from pydantic import SecretStr
 
 from dispatcher.errors import NotificationError, SettingsError
+from dispatcher.guard import Marks
 from dispatcher.push_types import Environment
 from dispatcher.scripts import Clock
 from dispatcher.settings_problems import did_you_mean, names
+from dispatcher.settings_production import address_problems
 from dispatcher.settings_reading import read_document, read_variables
 from dispatcher.settings_schema import Document, Variables
 from dispatcher.settings_urls import masked_url, state_url_of
@@ -29,6 +31,7 @@ from dispatcher.settings_urls import masked_url, state_url_of
 __all__ = ["App", "Endpoints", "Mode", "Settings", "SigningKey", "WorkerSettings", "masked_url"]
 
 _HOUR_S: Final = 3600.0
+_ADDRESSES: Final = ("APNS_BROKER_URL", "APNS_STATE_URL")
 
 
 class Mode(StrEnum):
@@ -128,6 +131,7 @@ class Settings:
         endpoints: Where APNs is.
         workers: How workers send.
         idempotency_window_s: How long an idempotency key is remembered, in seconds.
+        marks: When the state server or a queue is too full to take more.
         retry_scale: What every retry delay is multiplied by; 1 in production.
         config_file: Where apps and keys were read from, an absolute path.
     """
@@ -141,6 +145,7 @@ class Settings:
     endpoints: Endpoints
     workers: WorkerSettings
     idempotency_window_s: int
+    marks: Marks
     retry_scale: float
     config_file: Path
 
@@ -156,6 +161,8 @@ class Settings:
         """
         given = {name: value for name, value in (os.environ if env is None else env).items() if value}
         variables, problems = read_variables(given)
+        if given.get("APNS_MODE") == Mode.PRODUCTION:
+            problems += _address_problems(given, problems)
         document = None
         if config := given.get("APNS_CONFIG"):
             production = given.get("APNS_MODE") == Mode.PRODUCTION
@@ -202,6 +209,12 @@ def _state_url(variables: Variables, problems: list[str]) -> SecretStr | None:
     return SecretStr(state_url)
 
 
+def _address_problems(given: Mapping[str, str], problems: Sequence[str]) -> list[str]:
+    """Return what production refuses of the addresses that can be read; the others are among the problems already."""
+    readable = [name for name in _ADDRESSES if name in given and not any(each.startswith(name) for each in problems)]
+    return [problem for name in readable for problem in address_problems(name, given[name])]
+
+
 def _settings(variables: Variables, document: Document, state_url: SecretStr) -> Settings:
     directory = Path(variables.config).absolute().parent
     endpoints = document.endpoints
@@ -239,6 +252,7 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
             proxy=document.workers.proxy,
         ),
         idempotency_window_s=document.enqueue.idempotency_window_s,
+        marks=Marks(max_memory_share=document.enqueue.max_memory_share, max_waiting=document.enqueue.max_waiting),
         retry_scale=document.development.retry_scale,
         config_file=Path(variables.config).absolute(),
     )

@@ -11,6 +11,8 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dispatcher.guard import Marks
+from dispatcher.ids import SHARDS
 from dispatcher.settings_urls import checked_broker_url, checked_endpoint, checked_proxy, checked_state_url
 
 AppleId = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{10}$")]
@@ -132,6 +134,10 @@ class EnqueueSection(Section):
     """`[enqueue]`."""
 
     idempotency_window_s: int = Field(default=86_400, ge=1, le=2_592_000, description="whole seconds, 1 to 2592000")
+    max_memory_share: float = Field(
+        default=Marks().max_memory_share, gt=0, le=1, description="a number, more than 0 and at most 1"
+    )
+    max_waiting: int = Field(default=Marks().max_waiting, ge=SHARDS, description=f"a whole number, {SHARDS} or more")
 
 
 class DevelopmentSection(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +14,7 @@ _USER_AND_PASSWORD: Final = re.compile(r"^(?P<scheme>[^:/]*://)?(?:(?P<user>[^:@
 _PASSWORD_IN_QUERY: Final = re.compile(r"(?<=[?&])(?P<name>\w*password)=[^&]*", re.IGNORECASE)
 
 #: kombu's spelling of a choice that redis-py writes without prefix and in lower case.
+_CERT_CHOICE: Final = re.compile(r"(CERT_)?(?i:required|optional|none)")
 _CERT_REQS: Final = re.compile(r"(?<=[?&]ssl_cert_reqs=)CERT_(?P<choice>\w+)")
 
 
@@ -42,6 +43,10 @@ BROKER_SCHEMES: Final[Mapping[str, Callable[[str], str | None]]] = {
     "amqps": _none,
 }
 STATE_SCHEMES: Final = ("redis", "rediss", "unix")
+#: Schemes of a socket of this machine.
+LOCAL_SCHEMES: Final = ("redis+socket", "unix")
+#: Scheme in plaintext -> the same over TLS.
+SECURE_SCHEMES: Final[Mapping[str, str]] = {"redis": "rediss", "amqp": "amqps"}
 
 
 def masked_url(url: str) -> str:
@@ -50,6 +55,11 @@ def masked_url(url: str) -> str:
     A lone word before the host is taken for a password too, since people forget the colon.
     """
     return ";".join(_masked(part) for part in _NEXT_BROKER.split(url))
+
+
+def each_server(url: str) -> Iterator[str]:
+    """Yield the address of each server of a broker's address."""
+    yield from _NEXT_BROKER.split(url)
 
 
 def state_url_of(broker_url: str) -> str | None:
@@ -121,6 +131,9 @@ def _check_server(url: str, schemes: tuple[str, ...]) -> None:
         # urllib quotes what it took for the port, and that is the password when it holds an unescaped slash.
         rule = "has no readable host and port; special characters in a password are written %2F, %40 ..."
         raise ValueError(rule) from exc
+    for choice in parse_qs(urlsplit(url).query).get("ssl_cert_reqs", ()):
+        if not _CERT_CHOICE.fullmatch(choice):
+            raise ValueError("has an ssl_cert_reqs other than required, optional and none")
 
 
 def _masked(url: str) -> str:

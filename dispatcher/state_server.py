@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, Self, TypeVar
@@ -13,7 +13,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.client import Pipeline
 from redis.retry import Retry
 
-from dispatcher import redis_keys, scripts
+from dispatcher import guard, redis_keys, scripts
 from dispatcher.errors import EnqueueError, StateServerError
 from dispatcher.scripts import Clock
 from dispatcher.settings import Settings
@@ -72,6 +72,21 @@ class StateServer:
         if errors:
             raise _enqueue_error(errors[0], apns_ids, is_partly_done=len(errors) < len(replies)) from errors[0]
         return [call.read(reply) for call, reply in zip(calls, replies, strict=True)]
+
+    def info(self, *, apns_ids: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return what the server says of itself; nothing when that is forbidden.
+
+        Raises:
+            EnqueueError: It does not answer, so that nothing of the call it was asked for was done.
+        """
+        try:
+            found: Mapping[str, Any] = self._client.info()
+        except redis.exceptions.NoPermissionError:
+            return {}
+        except redis.RedisError as exc:
+            reason = f"the state server does not answer ({type(exc).__name__})"
+            raise EnqueueError(reason, certainly_not_accepted=True, apns_ids=apns_ids) from exc
+        return found
 
     def enlist(self, call: StateCall[Any], transaction: Pipeline) -> None:
         """Add a call to a transaction of the caller's own; its reply is read by `call.read`."""
@@ -160,6 +175,8 @@ def _keys(call: StateCall[Any]) -> list[str]:
 
 
 def _enqueue_error(exc: redis.RedisError, apns_ids: Sequence[str], *, is_partly_done: bool = False) -> EnqueueError:
+    if not is_partly_done and (refusal := _refusal(exc, apns_ids)):
+        return refusal
     # An answer with an error means that the script was refused before it wrote; a refused connection or password never
     # reached it. Anything else may have been done. (redis-py leaves the system's error in the context.)
     never_reached = isinstance(exc.__cause__ or exc.__context__, (ConnectionRefusedError, FileNotFoundError))
@@ -169,3 +186,9 @@ def _enqueue_error(exc: redis.RedisError, apns_ids: Sequence[str], *, is_partly_
         certainly_not_accepted=is_refused and not is_partly_done,
         apns_ids=apns_ids,
     )
+
+
+def _refusal(exc: redis.RedisError, apns_ids: Sequence[str]) -> EnqueueError | None:
+    if isinstance(exc, redis.OutOfMemoryError):
+        return guard.server_is_full(apns_ids)
+    return guard.refusal_of(str(exc), apns_ids) if isinstance(exc, redis.ResponseError) else None

