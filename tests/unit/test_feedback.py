@@ -51,7 +51,7 @@ def test_an_entry_lacks_nothing(missing: str) -> None:
             app="com.example.app",
             environment=Environment.SANDBOX,
             push_type="voip",
-            device_token="ab",  # noqa: S106  a device token, not a secret of ours
+            device_token="ab",
         )
     )
     del fields[missing.encode()]
@@ -78,7 +78,7 @@ def test_registered_before_is_a_moment() -> None:
         app="com.example.app",
         environment=Environment.PRODUCTION,
         push_type="alert",
-        device_token="ab",  # noqa: S106  a device token, not a secret of ours
+        device_token="ab",
         unregistered_at=1_700_000_000_250,
     )
     assert record.registered_before == datetime(2023, 11, 14, 22, 13, 20, 250_000, tzinfo=UTC)
