@@ -37,6 +37,7 @@ apns:{NN}:ended:<apns id>         string     when and how a tracked notification
 apns:{NN}:feedback                stream     what the app is told, bounded
 apns:{NN}:dead:<app>              stream     what could not be sent, bounded
 apns:{NN}:counters                hash       event|app|lane|detail -> count; app and lane may be empty
+apns:{NN}:touched                 string     empty; written before replicas are waited for, expiring
 apns:{00}:turn:<lane>             string     which worker sweeps the lane, expiring; <lane> may be another chore:
                                              feedback, trim
 apns:{00}:marker:<queue>          hash       sent, time of the outstanding marker; tries; age, the queue's age in
@@ -153,6 +154,11 @@ def dead(shard: int, app: str) -> str:
 def counters(shard: int) -> str:
     """Return the key of a shard's counters."""
     return f"{prefix(shard)}counters"
+
+
+def touched(shard: int) -> str:
+    """Return the key that is written before replicas are waited for."""
+    return f"{prefix(shard)}touched"
 
 
 def clock(shard: int) -> str:

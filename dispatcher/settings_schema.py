@@ -132,6 +132,8 @@ class EnqueueSection(Section):
     """`[enqueue]`."""
 
     idempotency_window_s: int = Field(default=86_400, ge=1, le=2_592_000, description="whole seconds, 1 to 2592000")
+    wait_for_replicas: int = Field(default=0, ge=0, le=16, description="a whole number, 0 to 16")
+    replica_timeout_ms: int = Field(default=500, ge=1, le=30_000, description="whole milliseconds, 1 to 30000")
 
 
 class DevelopmentSection(Section):

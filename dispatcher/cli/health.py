@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -42,7 +43,7 @@ def health(*, lane: str | None) -> None:
     state = StateServer(settings.state_url.get_secret_value(), clock=settings.clock, timeout_s=settings.timeout_s)
     try:
         now = state.run(outbox.time())
-        signs: Any = state.client.zrangebyscore(redis_keys.workers(), now - MAX_SILENCE_S, "+inf")
+        signs = state.ask(redis_keys.FLEET_SHARD, partial(_signs, since=now - MAX_SILENCE_S))
     except (EnqueueError, redis.RedisError) as exc:
         raise Failure("the state server does not answer") from exc
     finally:
@@ -50,6 +51,10 @@ def health(*, lane: str | None) -> None:
     if lane is not None and not _has_worker(signs, Lane(lane)):
         raise Failure(f"no worker of lane {lane} on this host has given a sign for {MAX_SILENCE_S:.0f} s")
     click.echo("healthy")
+
+
+def _signs(pipeline: Any, *, since: float) -> None:
+    pipeline.zrangebyscore(redis_keys.workers(), since, "+inf")
 
 
 def _has_worker(signs: Iterable[bytes], lane: Lane) -> bool:
