@@ -4,7 +4,8 @@ A shard's keys share the hash tag `{NN}`, so that a script touches one slot of a
 
 apns:{NN}:batch:<batch id>        string     time of acceptance, a space, the record (see record.py)
 apns:{NN}:claim:<batch id>        hash       claim, owner's random id (absent when unclaimed); lease, its end;
-                                             unsettled, present from a claim until it is settled; done, a bitmap of
+                                             unsettled, present from a claim until it is settled; noted, number of
+                                             the owner's last bunch of notes; done, a bitmap of
                                              ended notifications; queue, where to put it again; parked, the set it is
                                              parked in; cancelled, indices to be cancelled instead of tried again;
                                              trying, the index sent by itself after a worker died; crash:<index>, how
