@@ -48,7 +48,7 @@ class StateServer:
         connect_s = timeout_s / (2 if topology.fixed else 8)
         self._clock = clock
         self._replicas = replicas
-        self._search_s = timeout_s / 8
+        self._search_s, self._again_s = timeout_s / 8, timeout_s / 2
         self._servers = ShardServers(
             topology,
             connect=lambda server: connect(server, connect_s, timeout_s / 2),
@@ -170,7 +170,7 @@ class StateServer:
         began = monotonic()
         replies = self._say(jobs, again=again)
         failed = state_jobs.to_say_again(jobs, replies, only_refused=True)
-        if failed and monotonic() - began < self._search_s:
+        if failed and monotonic() - began < self._again_s:
             for at, reply in zip(failed, self._say([jobs[at] for at in failed], again=True), strict=True):
                 replies[at] = reply
         return replies
@@ -203,7 +203,7 @@ class StateServer:
         if will_pass(exc):
             self._servers.doubt(client)
         is_about_the_place = isinstance(exc, NoScriptError) or (was_refused(exc) and self._servers.is_in_doubt)
-        return is_about_the_place and monotonic() - began < self._search_s
+        return is_about_the_place and monotonic() - began < self._again_s
 
     def _waits(self, shards: Iterable[int]) -> list[Job]:
         if self._replicas is None:
