@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,7 @@ from dispatcher import Dispatcher, Feedback, Settings
 from dispatcher.dev.children import poll
 from dispatcher.dev.stack import Stack
 from tests.replication.link import LaggingLink
-from tests.replication.servers import Cluster, Pair, Watched
-
-AddEnqueueSettings = Callable[[Path, str], None]
+from tests.replication.servers import Pair, Watched
 
 
 @pytest.fixture
@@ -36,14 +34,6 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     servers.close()
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Return a cluster of three masters, the first with a replica."""
-    servers = Cluster(tmp_path / "cluster")
-    yield servers
-    servers.close()
-
-
 class Fleet:
     """A stack whose state may be anywhere."""
 
@@ -58,17 +48,17 @@ class Fleet:
         whole_lines = self.stack.simulator_requests.read_text(encoding="utf-8").rpartition("\n")[0]
         return [json.loads(line) for line in whole_lines.splitlines()]
 
-    def feedback(self, group: str, wanted: int, *, within_s: float = 60.0) -> list[Feedback]:
-        """Read and acknowledge feedback until so many notifications are known to have ended."""
+    def feedback(self, group: str, wanted: Collection[str], *, within_s: float = 60.0) -> list[Feedback]:
+        """Read and acknowledge feedback until these notifications are known to have ended."""
         reader, found = self.push.feedback(group), list[Feedback]()
 
         def is_complete() -> bool:
             records = reader.read(count=1000)
             reader.ack(*records)
             found.extend(records)
-            return len({record.apns_id for record in found}) >= wanted
+            return {record.apns_id for record in found} >= set(wanted)
 
-        assert poll(is_complete, within_s=within_s), f"{len(found)} of {wanted}; {self.describe()}"
+        assert poll(is_complete, within_s=within_s), f"{len(found)} of {len(wanted)}; {self.describe()}"
         return found
 
     def describe(self) -> str:
@@ -77,20 +67,15 @@ class Fleet:
         return f"{len(self.requests())} requests, logs {logs}"
 
 
-@pytest.fixture
-def start_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
-    """Return a function that starts a whole fleet, with lines for the section [enqueue] of its configuration."""
-    with ExitStack() as stacks:
-
-        def start(*, enqueue: str = "", **options: Any) -> Fleet:
-            stack = Stack(tmp_path / "stack", **options)
-            stacks.callback(stack.stop)
-            stack.start_servers()
-            with stack.config.open("a", encoding="utf-8") as config:
-                config.write(f"\n[enqueue]\n{enqueue}\n")
-            stack.start_workers()
-            fleet = Fleet(stack)
-            stacks.callback(fleet.push.close)
-            return fleet
-
-        yield start
+@contextmanager
+def running(stack: Stack, *, enqueue: str = "") -> Iterator[Fleet]:
+    """Run a whole fleet, with lines for the section [enqueue] of its configuration."""
+    with ExitStack() as resources:
+        resources.callback(stack.stop)
+        stack.start_servers()
+        with stack.config.open("a", encoding="utf-8") as config:
+            config.write(f"\n[enqueue]\n{enqueue}\n")
+        stack.start_workers()
+        fleet = Fleet(stack)
+        resources.callback(fleet.push.close)
+        yield fleet

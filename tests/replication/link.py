@@ -39,11 +39,13 @@ class LaggingLink:
         """End the link."""
 
         async def end() -> None:
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
             self._server.close()
+            await asyncio.sleep(0)  # one that was just accepted gets its task
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in others:
+                    task.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0)  # what was aborted is closed in the loop's next turn
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -57,15 +59,16 @@ class LaggingLink:
         self.close()
 
     async def _pass_on(self, port: int, replica: asyncio.StreamReader, to_replica: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            master, to_master = await asyncio.open_connection(HOST, port)
-            asking = asyncio.create_task(self._copy(replica, to_master))
-            try:
+        to_master = None
+        try:
+            with suppress(OSError):
+                master, to_master = await asyncio.open_connection(HOST, port)
+                asking = asyncio.create_task(self._copy(replica, to_master))
                 await self._copy_slowly(master, to_replica)
-            finally:
                 asking.cancel()
-                to_master.transport.abort()
-                to_replica.transport.abort()
+        finally:
+            for writer in filter(None, (to_master, to_replica)):
+                writer.transport.abort()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(_CHUNK_BYTES):

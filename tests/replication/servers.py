@@ -30,6 +30,7 @@ _COMMON: Final = (
     *("--save", ""),
     *("--appendonly", "no"),
     *("--repl-diskless-sync-delay", "0"),
+    *("--shutdown-timeout", "0"),
     *("--set-proc-title", "no"),
 )
 
@@ -124,11 +125,11 @@ class Pair(Group):
 
 
 class Watched(Group):
-    """A master and a replica, watched by three Sentinels; all of them want passwords.
+    """A master and two replicas, watched by three Sentinels; all of them want passwords.
 
     Attributes:
         master: The first master.
-        replica: Takes over.
+        replicas: One of them takes over.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -136,7 +137,8 @@ class Watched(Group):
         auth = ("--requirepass", _PLAIN_PASSWORD, "--primaryauth", _PLAIN_PASSWORD)
         self.master = self.start("one", *_COMMON, *auth, password=_PLAIN_PASSWORD)
         of_master = ("--replicaof", f"{HOST} {self.master.port}")
-        self.replica = self.start("two", *_COMMON, *auth, *of_master, password=_PLAIN_PASSWORD)
+        names = ("two", "three")
+        self.replicas = [self.start(name, *_COMMON, *auth, *of_master, password=_PLAIN_PASSWORD) for name in names]
         wait_until_ready({self.master.child: self.master.answers}, within_s=_READY_WITHIN_S)
         self.sentinels = [self._start_sentinel(number) for number in range(3)]
         self.wait_until(self._is_whole)
@@ -149,9 +151,10 @@ class Watched(Group):
         return f"sentinel://:{_PASSWORD}@{hosts}/0?{query}"
 
     def has_failed_over(self) -> bool:
-        """Tell whether the replica is the master now, for everybody."""
-        places = {tuple(each.redis.sentinel_get_master_addr_by_name(MASTER_NAME)) for each in self.sentinels}
-        return places == {(HOST, self.replica.port)} and self.replica.is_master()
+        """Tell whether one replica is the master now, for everybody, and the other one follows it."""
+        ports = {each.redis.sentinel_get_master_addr_by_name(MASTER_NAME)[1] for each in self.sentinels}
+        masters = [node for node in self.replicas if node.is_master()]
+        return ports == {node.port for node in masters} and any(node.follows() for node in self.replicas)
 
     def _start_sentinel(self, number: int) -> Node:
         port = free_port()
@@ -171,16 +174,17 @@ class Watched(Group):
 
     def _is_whole(self) -> bool:
         states = [each.redis.sentinel_masters()[MASTER_NAME] for each in self.sentinels]
-        knows_all = all(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1 for state in states)
-        return knows_all and self.replica.follows()
+        knows_all = all(state["num-other-sentinels"] == 2 and state["num-slaves"] == 2 for state in states)
+        return knows_all and all(node.follows() for node in self.replicas)
 
 
 class Cluster(Group):
-    """Three masters, the first of them with a replica.
+    """Three masters, the last of them with a replica.
 
     Attributes:
         masters: By the order of their slots.
-        replica: Takes over from the first.
+        doomed: The last, which has the shard of what exists once.
+        replica: Takes over from it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -192,12 +196,12 @@ class Cluster(Group):
         for number, node in enumerate(self.masters):
             first, last = (_SLOTS * each // 3 for each in (number, number + 1))
             node.redis.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
-        first_master = self.masters[0]
+        self.doomed = self.masters[-1]
         for node in self.nodes[1:]:
-            place = (HOST, first_master.port, self._bus_ports[first_master])
+            place = (HOST, self.nodes[0].port, self._bus_ports[self.nodes[0]])
             node.redis.execute_command("CLUSTER", "MEET", *place)
         self.wait_until(lambda: all(self.state_of(node) == ("ok", len(self.nodes)) for node in self.nodes))
-        self.replica.redis.execute_command("CLUSTER", "REPLICATE", self.id_of(first_master))
+        self.replica.redis.execute_command("CLUSTER", "REPLICATE", self.id_of(self.doomed))
         self.wait_until(self.replica.follows)
 
     @property
@@ -216,9 +220,19 @@ class Cluster(Group):
         told = dict(line.split(":") for line in lines.decode().split()) if isinstance(lines, bytes) else lines
         return told["cluster_state"], int(told["cluster_known_nodes"])
 
+    def move(self, giver: Node, taker: Node, first: int, last: int) -> None:
+        """Begin to move slots from one node to another; each moves at once, when all of it is there."""
+        place = ("SLOTSRANGE", first, last, "NODE", self.id_of(taker))
+        giver.redis.execute_command("CLUSTER", "MIGRATESLOTS", *place)
+
+    def has_slots(self, node: Node, first: int, last: int) -> bool:
+        """Tell whether every node knows that one has some slots."""
+        ranges = [each.redis.execute_command("CLUSTER", "SLOTS") for each in self.nodes if each.child.is_running]
+        return all(_port_of(first, answer) == _port_of(last, answer) == node.port for answer in ranges)
+
     def has_failed_over(self) -> bool:
-        """Tell whether the replica has the first master's slots now, for every node left."""
-        left = (*self.masters[1:], self.replica)
+        """Tell whether the replica has the slots of the doomed one now, for every node left."""
+        left = (*self.masters[:-1], self.replica)
         return self.replica.is_master() and all(self.state_of(node)[0] == "ok" for node in left)
 
     def _start_node(self, name: str) -> Node:
@@ -233,3 +247,8 @@ class Cluster(Group):
         node = self.start(name, *_COMMON, *auth, *cluster, password=_PLAIN_PASSWORD)
         self._bus_ports[node] = bus_port
         return node
+
+
+def _port_of(slot: int, slots: Any) -> int:
+    """Return the port of the node that has a slot, from an answer to CLUSTER SLOTS."""
+    return next(int(master[1]) for first, last, master, *_ in slots if first <= slot <= last)
