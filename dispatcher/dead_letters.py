@@ -104,10 +104,18 @@ class DeadLetters:
     def _replay(self, letter: DeadLetter, way: Return) -> Replay:
         result, message = take(self._state, way, letter.apns_id)
         if result is Replay.REPLAYED:
+            self._confirm(way.call.shard)
             self.drop(letter)
         if message is not None:
             self._publisher.publish(message)  # if the broker is away, a worker's sweep does it
         return result
+
+    def _confirm(self, shard: int) -> None:
+        """Make sure of what was accepted before its letter is dropped, if replicas are to be waited for."""
+        try:
+            self._state.confirm(shard)
+        except EnqueueError as exc:
+            raise StateServerError(str(exc)) from exc
 
     def _read(self, app: str, shard: int) -> Iterator[DeadLetter]:
         stream, first = redis_keys.dead(shard, app), "-"

@@ -7,7 +7,8 @@ its shard, also when that has become another one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Self, TypeVar
 
@@ -123,13 +124,21 @@ class StateServer:
 
         return self.ask_all([(shard, in_shard(shard)) for shard in shards], forgive=forgive)
 
-    def transaction(self, shard: int) -> Pipeline:
-        """Return a transaction of the caller's own in a shard.
+    @contextmanager
+    def transaction(self, shard: int) -> Iterator[Pipeline]:
+        """Enter a transaction of the caller's own in a shard.
 
         Raises:
             redis.RedisError: Nobody knows where the shard is.
         """
-        return self._servers.client(shard, search_s=self._search_s).pipeline()
+        client = self._servers.client(shard, search_s=self._search_s)
+        try:
+            with client.pipeline() as transaction:
+                yield transaction
+        except redis.RedisError as exc:
+            if will_pass(exc):
+                self._servers.doubt(client)
+            raise
 
     def enlist(self, call: StateCall[Any], transaction: Pipeline) -> None:
         """Add a call to a transaction of the caller's own; its reply is read by `call.read`."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from dispatcher import Dispatcher, Feedback, Settings
+from dispatcher import Dispatcher, Feedback, Settings, ids, redis_keys
 from dispatcher.dev.children import poll
 from dispatcher.dev.stack import Stack
+from dispatcher.state_server import StateServer
 from tests.replication.link import LaggingLink
 from tests.replication.servers import Pair, Watched
 
@@ -60,6 +61,14 @@ class Fleet:
 
         assert poll(is_complete, within_s=within_s), f"{len(found)} of {len(wanted)}; {self.describe()}"
         return found
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for the fleet; the simulator's goes on as it does."""
+        state = StateServer.of(Settings.from_env(self.stack.env))
+        state.ask_each(
+            lambda pipeline, shard: pipeline.incrbyfloat(redis_keys.clock(shard), seconds), range(ids.SHARDS)
+        )
+        state.close()
 
     def describe(self) -> str:
         """Say where things stand, for a failed wait."""

@@ -20,6 +20,11 @@ _NUMBERS: Final = count()
 #: What was in a worker's hands is sent again once its lease has ended, by a worker that sends one by one then.
 _AGAIN_WITHIN_S: Final = 60.0
 
+#: Provider tokens change at the same time everywhere, a little after the window's begin.
+_WINDOW_S, _MARGIN_S = 1800, 60
+#: The fleet's clock is moved ahead of the simulator's.
+_CLOCK_AHEAD_S: Final = 200
+
 Send = Callable[[Dispatcher, str, dict[str, Any]], str]
 
 LANES: Final[Mapping[str, Send]] = {
@@ -103,5 +108,5 @@ def check_ends(load: Load, records: Sequence[Feedback], requests: Sequence[Mappi
 
 def _windows(requests: Sequence[Mapping[str, Any]]) -> int:
     """Return how many windows of provider tokens the requests lie in."""
-    windows = [int((request["at"] - 60) // 1800) for request in requests]
-    return max(windows) - min(windows) + 1
+    first, last = (edge(request["at"] for request in requests) - _MARGIN_S for edge in (min, max))
+    return int((last + _CLOCK_AHEAD_S) // _WINDOW_S - first // _WINDOW_S) + 1

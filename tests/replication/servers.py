@@ -63,11 +63,18 @@ class Node:
 
     def follows(self) -> bool:
         """Tell whether it hears its master."""
-        return bool(self.redis.info("replication").get("master_link_status") == "up")
+        return self._replication().get("master_link_status") == "up"
 
     def is_master(self) -> bool:
         """Tell whether it follows nobody."""
-        return bool(self.redis.info("replication")["role"] == "master")
+        return self._replication().get("role") == "master"
+
+    def _replication(self) -> dict[str, Any]:
+        """Return what it says of itself; nothing when it changes its mind and hangs up."""
+        try:
+            return dict(self.redis.info("replication"))
+        except redis.ConnectionError:
+            return {}
 
 
 class Group:
@@ -139,7 +146,8 @@ class Watched(Group):
         of_master = ("--replicaof", f"{HOST} {self.master.port}")
         names = ("two", "three")
         self.replicas = [self.start(name, *_COMMON, *auth, *of_master, password=_PLAIN_PASSWORD) for name in names]
-        wait_until_ready({self.master.child: self.master.answers}, within_s=_READY_WITHIN_S)
+        # They look for replicas when they start, and then only now and then.
+        self.wait_until(lambda: all(node.follows() for node in self.replicas))
         self.sentinels = [self._start_sentinel(number) for number in range(3)]
         self.wait_until(self._is_whole)
 

@@ -8,15 +8,16 @@ from typing import Any, Final
 
 import pytest
 
-from dispatcher import Cancellation, Outcome, Report, Settings, State, pausing
+from dispatcher import Cancellation, Outcome, Report, Settings, State, ids, pausing
 from dispatcher.dead_letter import Wanted
 from dispatcher.dead_letters import DeadLetters
 from dispatcher.dev.children import poll
-from dispatcher.dev.simulator.device_tokens import Form, device_token, special_device_token
+from dispatcher.dev.simulator.device_tokens import device_token
 from dispatcher.dev.stack import Stack
 from dispatcher.pausing import PausedBy, Scope
 from dispatcher.replay import Replay
 from dispatcher.state_server import StateServer
+from tests.replication.burying import bury
 from tests.replication.conftest import Fleet, running
 from tests.replication.failing import happen_under_load
 from tests.replication.servers import Cluster
@@ -37,8 +38,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Return a whole fleet with its state there; what was refused is soon tried again."""
-    stack = Stack(tmp_path_factory.mktemp("fleet") / "stack", state_url=cluster.url, retry_scale=0.002)
+    """Return a whole fleet with its state there."""
+    stack = Stack(tmp_path_factory.mktemp("fleet") / "stack", state_url=cluster.url)
     with running(stack) as fleet:
         yield fleet
 
@@ -94,39 +95,47 @@ def test_a_notification_is_found_wherever_it_is(fleet: Fleet) -> None:
     assert fleet.push.cancel(sent.apns_id) is Cancellation.ENDED
 
 
-def test_dead_letters_are_read_replayed_and_dropped(fleet: Fleet) -> None:
+def test_dead_letters_are_read_replayed_and_dropped(fleet: Fleet, state: StateServer) -> None:
     """What could not be sent lies in its shard's stream on whatever node, and comes back from there."""
-    devices = [special_device_token(Form.SERVICE_UNAVAILABLE, number) for number in range(8)]
-    receipts = [fleet.push.alert(APP, device, title="Hello") for device in devices]
-    wanted = {receipt.apns_id for receipt in receipts}
+    buried = {bury(state, shard) for shard in range(ids.SHARDS)}
     with DeadLetters(Settings.from_env(fleet.stack.env)) as letters:
-        wait_for(lambda: {each.apns_id for each in letters.find(Wanted(app=APP))} >= wanted, fleet)
-        first, *others = [each for each in letters.find(Wanted(app=APP)) if each.apns_id in wanted]
-        tries = len(fleet.requests())
-        assert letters.replay(first) is Replay.REPLAYED
-        wait_for(lambda: first.apns_id in [each["apns_id"] for each in fleet.requests()[tries:]], fleet)
-        for each in others:
-            letters.drop(each)
-        left = {each.apns_id for each in letters.find(Wanted(app=APP))}
-        assert not left & {each.apns_id for each in others}
+        dropped, *others = letters.find(Wanted(app=APP))
+        assert {letter.apns_id for letter in (dropped, *others)} == buried
+        letters.drop(dropped)
+        assert {letters.replay(letter) for letter in others} == {Replay.REPLAYED}
+        assert list(letters.find(Wanted(app=APP))) == []
+    wait_for(lambda: {letter.apns_id for letter in others} <= sent(fleet), fleet)
+    assert dropped.apns_id not in sent(fleet)
+
+
+def sent(fleet: Fleet) -> set[str]:
+    """Return the apns ids of what the simulator has seen."""
+    return {each["apns_id"] for each in fleet.requests()}
 
 
 def test_a_pause_holds_the_whole_fleet(fleet: Fleet, state: StateServer) -> None:
     """What is paused waits in its shard, and is sent once the pause ends."""
-    scope = Scope(app=APP, lane="alert")
+    scope = Scope(app=APP, lane="voip")
     state.run(pausing.pause(scope, "operator"))
-    receipts = [fleet.push.alert(APP, device_token(number), title="Hello") for number in range(100, 120)]
-    ids = {receipt.apns_id for receipt in receipts}
-    wait_for(lambda: all(is_in(fleet, apns_id, State.PARKED) for apns_id in ids), fleet)
-    assert not ids & {each["apns_id"] for each in fleet.requests()}
-    state.run(pausing.resume(scope, by=PausedBy.OPERATOR))
-    wait_for(lambda: ids <= {each["apns_id"] for each in fleet.requests()}, fleet)
+    try:
+        wait_for(lambda: is_parked(fleet, call(fleet, 0)), fleet)
+        held = {call(fleet, number) for number in range(1, 20)}
+        wait_for(lambda: all(is_parked(fleet, apns_id) for apns_id in held), fleet)
+        assert not held & sent(fleet)
+    finally:
+        state.run(pausing.resume(scope, by=PausedBy.OPERATOR))
+    wait_for(lambda: held <= sent(fleet), fleet)
 
 
-def is_in(fleet: Fleet, apns_id: str, state: State) -> bool:
-    """Tell whether a notification is in a state."""
+def call(fleet: Fleet, number: int) -> str:
+    """Make a call; return its apns id."""
+    return fleet.push.voip(APP, device_token(10**7 + number), {"call": "8e21"}, expires_in=300).apns_id
+
+
+def is_parked(fleet: Fleet, apns_id: str) -> bool:
+    """Tell whether a notification is parked."""
     status = fleet.push.status(apns_id)
-    return status is not None and status.state is state
+    return status is not None and status.state is State.PARKED
 
 
 def test_a_shard_moves_under_load(cluster: Cluster, fleet: Fleet) -> None:
