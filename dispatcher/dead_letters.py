@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final, Self
 
 from dispatcher import dead_letter, ids, outbox, record, redis_keys
@@ -86,7 +87,8 @@ class DeadLetters:
             StateServerError: The state server does not answer.
         """
         with state_server_errors():
-            self._state.client.xdel(redis_keys.dead(letter.shard, letter.app), letter.stream_id)
+            stream = redis_keys.dead(letter.shard, letter.app)
+            self._state.ask(letter.shard, lambda pipeline: pipeline.xdel(stream, letter.stream_id))
 
     def close(self) -> None:
         """Close every connection."""
@@ -102,18 +104,30 @@ class DeadLetters:
     def _replay(self, letter: DeadLetter, way: Return) -> Replay:
         result, message = take(self._state, way, letter.apns_id)
         if result is Replay.REPLAYED:
+            self._confirm(way.call.shard)
             self.drop(letter)
         if message is not None:
             self._publisher.publish(message)  # if the broker is away, a worker's sweep does it
         return result
 
+    def _confirm(self, shard: int) -> None:
+        """Make sure of what was accepted before its letter is dropped, if replicas are to be waited for."""
+        try:
+            self._state.confirm(shard)
+        except EnqueueError as exc:
+            raise StateServerError(str(exc)) from exc
+
     def _read(self, app: str, shard: int) -> Iterator[DeadLetter]:
         stream, first = redis_keys.dead(shard, app), "-"
         while True:
             with state_server_errors():
-                entries: Any = self._state.client.xrange(stream, first, "+", count=_PAGE)
+                entries = self._state.ask(shard, partial(_page, stream=stream, first=first))
             for stream_id, fields in entries:
                 yield dead_letter.decode(app, fields, shard=shard, stream_id=stream_id.decode())
             if len(entries) < _PAGE:
                 return
             first = f"({entries[-1][0].decode()}"
+
+
+def _page(pipeline: Any, *, stream: str, first: str) -> None:
+    pipeline.xrange(stream, first, "+", count=_PAGE)

@@ -201,7 +201,7 @@ class Dispatcher:
             consumer: This reader's name in the group; unacknowledged records come back to it.
             app: Read this app's records only; the group passes over the others for good.
         """
-        return FeedbackReader(self._state.client, group, consumer, app=app)
+        return FeedbackReader(self._state, group, consumer, app=app)
 
     def feedback_handler(self, take: TakeRecords) -> Callable[[str], int]:
         """Make a function that takes up to 100 records the body of a Celery task, the app's `feedback_task`.
@@ -214,7 +214,7 @@ class Dispatcher:
         returned; if it raises, Celery gets the error and they come again after a minute, as they do when it takes
         longer than that. A record may come twice, never not at all.
         """
-        return make_handler(self._state.client, take)
+        return make_handler(self._state, take)
 
     def close(self) -> None:
         """Close every connection."""

@@ -12,12 +12,13 @@ import structlog
 
 from dispatcher import feedback, ids, redis_keys
 from dispatcher.feedback import Feedback
-from dispatcher.state_server import state_server_errors
+from dispatcher.state_server import StateServer, state_server_errors
 from dispatcher.streams import ABANDONED_MS
 
 #: Shard, place in its stream, fields.
 Entry = tuple[int, bytes, Mapping[bytes, bytes]]
 
+_SHARDS: Final = range(ids.SHARDS)
 _POLL_S: Final = 0.2
 #: How often a reader looks for what others left unacknowledged.
 _LOOK_FOR_ABANDONED_EVERY_S: Final = 15.0
@@ -28,12 +29,12 @@ log = structlog.get_logger()
 class FeedbackReader:
     """Yields records until the caller stops; those not acknowledged come again.
 
-    Every read asks all shards in one round trip and never blocks the server, so it works on every form of Redis.
+    Every read asks all shards, in one round trip per server, and never blocks: it works on every form of Redis.
     """
 
     def __init__(
         self,
-        client: redis.Redis,
+        state: StateServer,
         group: str,
         consumer: str,
         *,
@@ -43,13 +44,13 @@ class FeedbackReader:
         """Make a reader; it asks nothing before the first read.
 
         Args:
-            client: The state server.
+            state: The state server.
             group: Each group sees every record once.
             consumer: This reader's name in the group.
             app: Yield this app's records only; the group passes over the others for good. None for all.
             clock: A clock that never jumps, in seconds.
         """
-        self._client = client
+        self._state = state
         self._group = group
         self._consumer = consumer
         self._app = app
@@ -88,10 +89,10 @@ class FeedbackReader:
             self._ack(by_shard)
 
     def _ack(self, by_shard: Mapping[int, Sequence[str]]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for shard, stream_ids in by_shard.items():
-            pipeline.xack(redis_keys.feedback(shard), self._group, *stream_ids)
-        pipeline.execute()
+        def ack(pipeline: Any, shard: int) -> None:
+            pipeline.xack(redis_keys.feedback(shard), self._group, *by_shard[shard])
+
+        self._state.ask_each(ack, by_shard)
 
     def _guarded_read(self, count: int) -> list[Feedback]:
         with state_server_errors():
@@ -136,28 +137,27 @@ class FeedbackReader:
         """Make the group in every shard, from the beginning of its stream."""
         if self._is_prepared:
             return
-        pipeline = self._client.pipeline(transaction=False)
-        for shard in range(ids.SHARDS):
+
+        def make_group(pipeline: Any, shard: int) -> None:
             pipeline.xgroup_create(redis_keys.feedback(shard), self._group, id="0", mkstream=True)
-        for reply in pipeline.execute(raise_on_error=False):
-            if isinstance(reply, redis.RedisError) and "BUSYGROUP" not in str(reply):
-                raise reply
+
+        self._state.ask_each(make_group, _SHARDS, forgive="BUSYGROUP")
         self._is_prepared = True
 
     def _new(self, count: int) -> Iterator[Entry]:
-        pipeline = self._client.pipeline(transaction=False)
-        for shard in range(ids.SHARDS):
+        def read(pipeline: Any, shard: int) -> None:
             pipeline.xreadgroup(self._group, self._consumer, {redis_keys.feedback(shard): ">"}, count=count)
-        for shard, reply in enumerate(pipeline.execute()):
+
+        for shard, reply in enumerate(self._state.ask_each(read, _SHARDS)):
             for entries in _streams(reply):
                 yield from ((shard, stream_id, fields) for stream_id, fields in entries)
 
     def _abandoned(self, count: int) -> Iterator[Entry]:
-        pipeline = self._client.pipeline(transaction=False)
-        for shard in range(ids.SHARDS):
+        def take_over(pipeline: Any, shard: int) -> None:
             stream = redis_keys.feedback(shard)
             pipeline.xautoclaim(stream, self._group, self._consumer, min_idle_time=ABANDONED_MS, count=count)
-        for shard, reply in enumerate(pipeline.execute()):
+
+        for shard, reply in enumerate(self._state.ask_each(take_over, _SHARDS)):
             yield from ((shard, stream_id, fields) for stream_id, fields in reply[1])
 
 

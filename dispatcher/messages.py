@@ -14,7 +14,7 @@ from kombu import Queue
 from kombu.exceptions import KombuError
 
 from dispatcher import routing
-from dispatcher.broker_tls import broker_use_ssl
+from dispatcher.broker_address import broker_address
 from dispatcher.sweeping import Message
 
 #: After a failed publication the broker is left alone for this long: the sweep publishes what waits.
@@ -31,14 +31,15 @@ def make_celery(broker_url: str, *, timeout_s: float) -> Celery:
 
     It is never the current app, so the web app's own Celery stays what it is.
     """
-    app = Celery("apns-producer", broker=broker_url, set_as_current=False, fixups=[])
+    address = broker_address(broker_url, timeout_s=timeout_s)
+    app = Celery("apns-producer", broker=address.url, set_as_current=False, fixups=[])
     app.conf.update(
         task_queues=queues(),
         task_create_missing_queues=False,
         task_ignore_result=True,
         task_publish_retry=False,
         broker_connection_timeout=timeout_s,
-        broker_use_ssl=broker_use_ssl(broker_url),
+        broker_use_ssl=address.use_ssl,
         broker_transport_options={
             "max_retries": 0,
             "priority_steps": [0],
@@ -46,6 +47,7 @@ def make_celery(broker_url: str, *, timeout_s: float) -> Celery:
             "socket_timeout": timeout_s,
             "socket_keepalive": True,
             "client_name": "apns-producer",
+            **address.transport_options,
         },
     )
     return app

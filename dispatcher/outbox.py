@@ -176,15 +176,28 @@ def progress(
     lane: Lane,
     lease_s: float,
     size: int,
+    number: int,
     trying: int | None = None,
 ) -> StateCall[Progress]:
-    """Note answers and renew the lease; `trying` is the index that is sent next, by itself."""
+    """Note answers and renew the lease.
+
+    Args:
+        batch_id: Of the batch.
+        claim_id: Ours.
+        notes: What happened to some of its notifications.
+        app: Bundle id.
+        lane: Its lane.
+        lease_s: How long the claim is ours from now on.
+        size: Number of the batch's notifications.
+        number: Of this bunch of notes within the claim, growing from 1; the same bunch is noted once.
+        trying: Index that is sent next, by itself.
+    """
     shard = ids.shard_of(batch_id)
     return StateCall(
         script="progress",
         shard=shard,
         keys=(redis_keys.claim(shard, batch_id), redis_keys.leased(shard, lane), *_end_keys(shard, app)),
-        args=(batch_id, claim_id, lease_s, size, "" if trying is None else trying, notes.encode()),
+        args=(batch_id, claim_id, lease_s, size, "" if trying is None else trying, number, notes.encode()),
         read=_read_progress,
     )
 

@@ -4,7 +4,8 @@ A shard's keys share the hash tag `{NN}`, so that a script touches one slot of a
 
 apns:{NN}:batch:<batch id>        string     time of acceptance, a space, the record (see record.py)
 apns:{NN}:claim:<batch id>        hash       claim, owner's random id (absent when unclaimed); lease, its end;
-                                             unsettled, present from a claim until it is settled; done, a bitmap of
+                                             unsettled, present from a claim until it is settled; noted, number of
+                                             the owner's last bunch of notes; done, a bitmap of
                                              ended notifications; queue, where to put it again; parked, the set it is
                                              parked in; cancelled, indices to be cancelled instead of tried again;
                                              trying, the index sent by itself after a worker died; crash:<index>, how
@@ -37,6 +38,7 @@ apns:{NN}:ended:<apns id>         string     when and how a tracked notification
 apns:{NN}:feedback                stream     what the app is told, bounded
 apns:{NN}:dead:<app>              stream     what could not be sent, bounded
 apns:{NN}:counters                hash       event|app|lane|detail -> count; app and lane may be empty
+apns:{NN}:touched                 string     empty; written before replicas are waited for, expiring
 apns:{00}:turn:<lane>             string     which worker sweeps the lane, expiring; <lane> may be another chore:
                                              feedback, trim
 apns:{00}:marker:<queue>          hash       sent, time of the outstanding marker; tries; age, the queue's age in
@@ -154,6 +156,11 @@ def dead(shard: int, app: str) -> str:
 def counters(shard: int) -> str:
     """Return the key of a shard's counters."""
     return f"{prefix(shard)}counters"
+
+
+def touched(shard: int) -> str:
+    """Return the key that is written before replicas are waited for."""
+    return f"{prefix(shard)}touched"
 
 
 def clock(shard: int) -> str:

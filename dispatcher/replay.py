@@ -68,7 +68,7 @@ def hindrance_of(state: StateServer, way: Return) -> Replay | None:
     Raises:
         redis.RedisError: The server did not answer.
     """
-    with state.client.pipeline() as look:
+    with state.transaction(way.call.shard) as look:
         look.watch(*way.watched)  # type: ignore[no-untyped-call]
         return way.hindrance(look)
 
@@ -82,7 +82,7 @@ def take(state: StateServer, way: Return, apns_id: str) -> tuple[Replay, Message
         redis.RedisError: The server did not confirm it.
     """
     seen = redis_keys.seen(way.call.shard, apns_id)
-    with state.client.pipeline() as transaction:
+    with state.transaction(way.call.shard) as transaction:
         transaction.watch(seen, *way.watched)  # type: ignore[no-untyped-call]
         if found := way.hindrance(transaction):
             return found, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
+from hashlib import sha1
 from importlib import resources
 from typing import Final
 
@@ -58,6 +59,12 @@ def source(name: str, clock: Clock) -> str:
     """Return the whole text of a script."""
     pieces = (f"clock_{clock}", "common", *_WORDS[name], name)
     return "\n".join(_piece(piece) for piece in pieces)
+
+
+@cache
+def sha(name: str, clock: Clock) -> str:
+    """Return the name by which the server knows a script."""
+    return sha1(source(name, clock).encode(), usedforsecurity=False).hexdigest()
 
 
 @cache

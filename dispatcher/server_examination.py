@@ -13,7 +13,9 @@ from redis.retry import Retry
 from dispatcher.errors import StateServerError
 from dispatcher.server_findings import Finding, Place, ServerReading, judge
 from dispatcher.settings import Settings
-from dispatcher.settings_urls import LOCAL_SCHEMES, STATE_SCHEMES, scheme_of, state_url_of
+from dispatcher.settings_urls import LOCAL_SCHEMES, scheme_of, state_url_of
+from dispatcher.shard_servers import ShardServers
+from dispatcher.topology import topology_of
 
 
 def examine(settings: Settings, *, timeout_s: float) -> list[Finding]:
@@ -25,29 +27,38 @@ def examine(settings: Settings, *, timeout_s: float) -> list[Finding]:
         StateServerError: The state server does not answer.
     """
     findings: list[Finding] = []
-    for place, url in _servers(settings):
+    for place, url in _places(settings):
         try:
-            reading = _read(url, timeout_s)
+            readings = [_read(server, timeout_s) for server in _servers(url, timeout_s)]
         except redis.RedisError as exc:
             if place is Place.BROKER or isinstance(exc, redis.exceptions.NoPermissionError):
                 continue
             raise StateServerError(f"the state server does not answer ({type(exc).__name__})") from exc
-        findings += judge(reading, place, production=settings.is_production)
+        found = (judge(reading, place, production=settings.is_production) for reading in readings)
+        findings += dict.fromkeys(finding for of_one in found for finding in of_one)
     return findings
 
 
-def _servers(settings: Settings) -> Iterator[tuple[Place, str]]:
+def _places(settings: Settings) -> Iterator[tuple[Place, str]]:
     state_url = settings.state_url.get_secret_value()
-    if scheme_of(state_url) in STATE_SCHEMES:
-        yield Place.STATE, state_url
+    yield Place.STATE, state_url
     broker_url = state_url_of(settings.broker_url.get_secret_value())
     if broker_url is not None and _address(broker_url) != _address(state_url):
         yield Place.BROKER, broker_url
 
 
+def _servers(url: str, timeout_s: float) -> tuple[str, ...]:
+    """Return every server that an address stands for at present."""
+
+    def ask(guide: str) -> redis.Redis:
+        return _client(guide, timeout_s)
+
+    return ShardServers(topology_of(url), connect=ask, ask=ask).addresses(search_s=timeout_s)
+
+
 def _address(url: str) -> tuple[Any, ...]:
     parts = urlsplit(url)
-    return (parts.path,) if scheme_of(url) in LOCAL_SCHEMES else (parts.hostname, parts.port)
+    return (parts.path,) if scheme_of(url) in LOCAL_SCHEMES else (parts.netloc.rpartition("@")[2],)
 
 
 def _read(url: str, timeout_s: float) -> ServerReading:

@@ -28,7 +28,7 @@ from dispatcher.settings_reading import read_document, read_variables
 from dispatcher.settings_schema import Document, Variables
 from dispatcher.settings_urls import masked_url, state_url_of
 
-__all__ = ["App", "Endpoints", "Mode", "Settings", "SigningKey", "WorkerSettings", "masked_url"]
+__all__ = ["App", "Endpoints", "Mode", "Replicas", "Settings", "SigningKey", "WorkerSettings", "masked_url"]
 
 _HOUR_S: Final = 3600.0
 _ADDRESSES: Final = ("APNS_BROKER_URL", "APNS_STATE_URL")
@@ -118,13 +118,26 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """Who has to confirm what is accepted, beside the server that accepts it.
+
+    Attributes:
+        count: How many replicas.
+        timeout_ms: How long to wait for them.
+    """
+
+    count: int
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything configured; immutable, and fit to print: passwords are hidden.
 
     Attributes:
         mode: How strict we are.
         broker_url: For Celery; several are separated by semicolons.
-        state_url: For redis-py.
+        state_url: As `topology.py` understands it.
         timeout_s: How long a producer's call may take.
         apps: By bundle id; at least one.
         keys: By key id.
@@ -132,6 +145,7 @@ class Settings:
         workers: How workers send.
         idempotency_window_s: How long an idempotency key is remembered, in seconds.
         marks: When the state server or a queue is too full to take more.
+        replicas: Who has to confirm what is accepted; None for nobody else.
         retry_scale: What every retry delay is multiplied by; 1 in production.
         config_file: Where apps and keys were read from, an absolute path.
     """
@@ -146,6 +160,7 @@ class Settings:
     workers: WorkerSettings
     idempotency_window_s: int
     marks: Marks
+    replicas: Replicas | None
     retry_scale: float
     config_file: Path
 
@@ -169,6 +184,8 @@ class Settings:
             document, file_problems = read_document(Path(config), production=production)
             problems += file_problems
         state_url = _state_url(variables, problems) if variables else None
+        if variables and document:
+            problems += _replica_problems(variables, document)
         if problems or variables is None or document is None or state_url is None:
             raise SettingsError(problems)
         return _settings(variables, document, state_url)
@@ -215,6 +232,21 @@ def _address_problems(given: Mapping[str, str], problems: Sequence[str]) -> list
     return [problem for name in readable for problem in address_problems(name, given[name])]
 
 
+def _replica_problems(variables: Variables, document: Document) -> list[str]:
+    timeout_ms, longest_ms = document.enqueue.replica_timeout_ms, variables.timeout_s * 1000 / 2
+    if not document.enqueue.wait_for_replicas or timeout_ms < longest_ms:
+        return []
+    rule = f"must be less than {longest_ms:g}, half of APNS_TIMEOUT"
+    return [f"{variables.config}: [enqueue] replica_timeout_ms = {timeout_ms}: {rule}"]
+
+
+def _replicas(document: Document) -> Replicas | None:
+    enqueue = document.enqueue
+    if not enqueue.wait_for_replicas:
+        return None
+    return Replicas(count=enqueue.wait_for_replicas, timeout_ms=enqueue.replica_timeout_ms)
+
+
 def _settings(variables: Variables, document: Document, state_url: SecretStr) -> Settings:
     directory = Path(variables.config).absolute().parent
     endpoints = document.endpoints
@@ -253,6 +285,7 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
         ),
         idempotency_window_s=document.enqueue.idempotency_window_s,
         marks=Marks(max_memory_share=document.enqueue.max_memory_share, max_waiting=document.enqueue.max_waiting),
+        replicas=_replicas(document),
         retry_scale=document.development.retry_scale,
         config_file=Path(variables.config).absolute(),
     )

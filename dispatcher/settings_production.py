@@ -35,7 +35,14 @@ def address_problems(variable: str, url: str) -> Iterator[str]:
 
 
 def _is_plaintext(url: str) -> bool:
-    return scheme_of(url) in SECURE_SCHEMES and not _is_loopback(urlsplit(url).hostname or "localhost")
+    return scheme_of(url) in SECURE_SCHEMES and not all(map(_is_loopback, _hosts(url)))
+
+
+def _hosts(url: str) -> Iterator[str]:
+    """Yield the host, or each of those that stand in one address."""
+    servers = urlsplit(url).netloc.rpartition("@")[2]
+    for server in servers.split(","):
+        yield urlsplit(f"//{server}").hostname or "localhost"
 
 
 def _is_loopback(host: str) -> bool:

@@ -138,6 +138,8 @@ class EnqueueSection(Section):
         default=Marks().max_memory_share, gt=0, le=1, description="a number, more than 0 and at most 1"
     )
     max_waiting: int = Field(default=Marks().max_waiting, ge=SHARDS, description=f"a whole number, {SHARDS} or more")
+    wait_for_replicas: int = Field(default=0, ge=0, le=16, description="a whole number, 0 to 16")
+    replica_timeout_ms: int = Field(default=500, ge=1, le=30_000, description="whole milliseconds, 1 to 30000")
 
 
 class DevelopmentSection(Section):

@@ -82,6 +82,7 @@ def put(
 
 def claim(app: str, shard: int, claim_id: str, *, lease_s: float, most: int) -> StateCall[SlotsClaimed]:
     """Take at most `most` due slots of an app for `lease_s` seconds."""
+    args = (routing.wake_up_id(app, shard), claim_id, lease_s, most)
     return StateCall(
         script="claim_slots",
         shard=shard,
@@ -92,7 +93,8 @@ def claim(app: str, shard: int, claim_id: str, *, lease_s: float, most: int) -> 
             redis_keys.counters(shard),
             redis_keys.feedback(shard),
         ),
-        args=(routing.wake_up_id(app, shard), claim_id, lease_s, most),
+        args=(*args, 0),
+        again=(*args, 1),
         read=slot_values.read_claim,
     )
 

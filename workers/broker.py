@@ -1,7 +1,8 @@
 """Redis transport and Celery consumer that survive messages nobody should have sent, and brokers that take none.
 
-    app.conf.broker_transport = "workers.broker:Transport"   # redis:// and rediss:// only
-    app.conf.worker_consumer = "workers.broker:Consumer"     # any broker
+    app.conf.broker_transport = "workers.broker:Transport"           # redis:// and rediss:// only
+    app.conf.broker_transport = "workers.broker:SentinelTransport"   # sentinel:// only
+    app.conf.worker_consumer = "workers.broker:Consumer"             # any broker
 
 Whoever can write to a queue can otherwise end every worker that reads it: kombu parses the bytes it popped, and Celery
 the message, without a guard, and what they raise leaves the worker's event loop. What Celery does refuse by itself it
@@ -150,10 +151,20 @@ class Channel(kombu_redis.Channel):
         return isinstance(exc, (Empty, ResponseError, *self.connection_errors)) and not isinstance(exc, KeyError)
 
 
+class SentinelChannel(Channel, kombu_redis.SentinelChannel):
+    """The same for a server that Sentinels watch."""
+
+
 class Transport(kombu_redis.Transport):
     """kombu's Redis transport with our channel."""
 
     Channel = Channel
+
+
+class SentinelTransport(kombu_redis.SentinelTransport):
+    """kombu's Sentinel transport with our channel."""
+
+    Channel = SentinelChannel
 
 
 class Consumer(CeleryConsumer):

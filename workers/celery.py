@@ -6,23 +6,30 @@ signing keys are read by workers only, when their pool starts.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery, signals
 
 from dispatcher import messages, routing
-from dispatcher.broker_tls import broker_use_ssl
+from dispatcher.broker_address import broker_address
 from dispatcher.push_types import Lane
 from dispatcher.settings import Settings
 from workers import logs, tasks
 
-_REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://")
+_SOCKET_TIMEOUT_S: Final = 10
+#: Beginning of kombu's address -> our transport.
+_TRANSPORTS: Final = {
+    "redis://": "workers.broker:Transport",
+    "rediss://": "workers.broker:Transport",
+    "redis+socket://": "workers.broker:Transport",
+    "sentinel://": "workers.broker:SentinelTransport",
+}
 
 
 def make_app(settings: Settings) -> Celery:
     """Return the app that workers and Flower run."""
-    broker_url = settings.broker_url.get_secret_value()
-    app = Celery("apns", broker=broker_url)
+    address = broker_address(settings.broker_url.get_secret_value(), timeout_s=_SOCKET_TIMEOUT_S)
+    app = Celery("apns", broker=address.url)
     app.conf.update(
         apns_settings=settings,
         task_queues=messages.queues(),
@@ -41,20 +48,21 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        broker_use_ssl=broker_use_ssl(broker_url),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_use_ssl=address.use_ssl,
         broker_transport_options={
             "priority_steps": [0],
             "socket_connect_timeout": 5,
-            "socket_timeout": 10,
+            "socket_timeout": _SOCKET_TIMEOUT_S,
             "socket_keepalive": True,
             "health_check_interval": 25,
             # A message popped by a worker that dies is found by a marker, much sooner than Redis' own list of
             # unacknowledged messages would give it back, and for half the cost.
             "ack_emulation": False,
             "client_name": "apns-worker",
+            **address.transport_options,
         },
     )
     tasks.register(app)
@@ -67,8 +75,9 @@ def survive_garbage(conf: Any, **_: Any) -> None:
 
     Workers only: Flower knows a broker by the name of its transport.
     """
-    if conf.broker_url.startswith(_REDIS_SCHEMES):
-        conf.broker_transport = "workers.broker:Transport"
+    for beginning, transport in _TRANSPORTS.items():
+        if conf.broker_url.startswith(beginning):
+            conf.broker_transport = transport
 
 
 @signals.celeryd_after_setup.connect

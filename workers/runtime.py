@@ -158,7 +158,8 @@ async def _first_comparison(clock: StateClock, state: AsyncStateServer, settings
 
 async def _refuse_shifted_clock(state: AsyncStateServer, settings: Settings) -> None:
     clock_key = redis_keys.clock(redis_keys.FLEET_SHARD)
-    if settings.is_production and await state.client.exists(clock_key):
+    moved = await state.ask(redis_keys.FLEET_SHARD, lambda pipeline: pipeline.exists(clock_key))
+    if settings.is_production and moved:
         raise SettingsError([f"the state server's clock has been moved for tests: delete its keys like {clock_key}"])
 
 
@@ -176,4 +177,5 @@ def _count_garbage(state: AsyncStateServer, loop: asyncio.AbstractEventLoop, que
 async def _count(state: AsyncStateServer, queue: str) -> None:
     field = redis_keys.counter("garbage", "", routing.QUEUE_LANES.get(queue, Lane.ALERT), queue)
     with suppress(RedisError):
-        await state.client.hincrby(redis_keys.counters(redis_keys.FLEET_SHARD), field, 1)
+        shard = redis_keys.FLEET_SHARD
+        await state.ask(shard, lambda pipeline: pipeline.hincrby(redis_keys.counters(shard), field, 1))

@@ -20,7 +20,7 @@ from workers.attempt import expired, send_each
 from workers.edges import Edges
 from workers.endings import MAX_CRASHES, POISONOUS, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
-from workers.progress import ProgressWriter
+from workers.progress import Bunch, ProgressWriter
 from workers.retry import Decision, Finish, Park, Release, Retry
 from workers.sending import Attempt
 
@@ -71,7 +71,7 @@ class _SlotsWork:
         settled = {item.apns_id for item, _ in unsent}
         unanswered = {slot.apns_id: self._attempt(slot) for slot in claimed if slot.apns_id not in settled}
         writer: ProgressWriter[SlotReturn] = ProgressWriter(
-            self._write, every_s=times.progress_s, every_notes=times.progress_answers
+            self._write_bunch, every_s=times.progress_s, every_notes=times.progress_answers
         )
         for item, _ in unsent:
             writer.note(item)
@@ -86,7 +86,8 @@ class _SlotsWork:
                 await send_each(await self._with_probe(list(unanswered.values())), note, self.edges.sending)
         finally:
             left = [self._cut_off(claimed_slots[apns_id], attempt) for apns_id, attempt in unanswered.items()]
-            await asyncio.shield(self._write(writer.rest + left))
+            doubtful = writer.doubtful.notes if writer.doubtful else []
+            await asyncio.shield(self._write(doubtful + writer.rest + left))
         return decisions
 
     def _unsendable(self, claimed: Sequence[Slot]) -> Iterator[tuple[SlotReturn, Decision]]:
@@ -160,6 +161,9 @@ class _SlotsWork:
     def _cut_off(self, slot: Slot, attempt: Attempt) -> SlotReturn:
         """Give back what got no decision: it may have been on its way."""
         return replace(self._slot_return(slot, attempt, Release()), counts=True)
+
+    async def _write_bunch(self, bunch: Bunch[SlotReturn]) -> None:
+        await self._write(bunch.notes)
 
     async def _write(self, returns: list[SlotReturn]) -> None:
         if not returns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -45,7 +46,7 @@ def health(*, lane: str | None) -> None:
     state = StateServer(settings.state_url.get_secret_value(), clock=settings.clock, timeout_s=settings.timeout_s)
     try:
         now = state.run(outbox.time())
-        signs: Any = state.client.zrangebyscore(redis_keys.workers(), now - MAX_SILENCE_S, "+inf")
+        signs = state.ask(redis_keys.FLEET_SHARD, partial(_signs, since=now - MAX_SILENCE_S))
     except (EnqueueError, redis.RedisError) as exc:
         raise Failure("the state server does not answer") from exc
     finally:
@@ -68,6 +69,10 @@ def _show_findings(settings: Settings) -> None:
         raise Failure("\n".join(problems))
     for finding in findings:
         click.echo(f"warning: {finding.problem}", err=True)
+
+
+def _signs(pipeline: Any, *, since: float) -> None:
+    pipeline.zrangebyscore(redis_keys.workers(), since, "+inf")
 
 
 def _has_worker(signs: Iterable[bytes], lane: Lane) -> bool:

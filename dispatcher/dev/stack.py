@@ -25,11 +25,15 @@ from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.ports import HOST, free_port
 from dispatcher.dev.simulator.config_file import set_development
 from dispatcher.push_types import Lane
+from dispatcher.scripts import Clock
+from dispatcher.state_server import StateServer
 
 #: Long enough for a machine that is busy with other things.
 READY_WITHIN_S: Final = 60.0
 #: Workers finish what is in flight and give the rest back within this.
 STOPPED_WITHIN_S: Final = 10.0
+
+_STATE_TIMEOUT_S: Final = 10.0
 
 _READY_LINE: Final = re.compile(r"simulator ready on (https://\S+)")
 
@@ -46,6 +50,7 @@ class Stack:
         simulator_options: More of the simulator's command line.
         log_requests: Whether the simulator writes each request down; an hour of many of them fills gigabytes.
         background_spacing_s: Seconds between two background notifications of a device; None for each app's budget.
+        state_url: Where the state is; None for the embedded server.
 
     Attributes:
         simulator_requests: The simulator's log, a JSON object per request.
@@ -64,6 +69,7 @@ class Stack:
         simulator_options: Sequence[str] = (),
         log_requests: bool = True,
         background_spacing_s: float | None = None,
+        state_url: str | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.simulator_requests = self.directory / "requests.jsonl"
@@ -74,6 +80,7 @@ class Stack:
         self._development = {"retry_scale": retry_scale, "background_spacing_s": background_spacing_s}
         self._simulator_options = simulator_options
         self._log_requests = log_requests
+        self._state_url = state_url
         self._resources = ExitStack()
         self._numbers = {lane: count(1) for lane in Lane}
         self._workers: dict[Child, Lane] = {}
@@ -82,7 +89,13 @@ class Stack:
     @property
     def env(self) -> dict[str, str]:
         """The environment variables for whoever works with this stack, once its servers run."""
-        return {"APNS_BROKER_URL": self._server.url, "APNS_CONFIG": str(self.config), "APNS_MODE": "development"}
+        ours = {"APNS_BROKER_URL": self._server.url, "APNS_CONFIG": str(self.config), "APNS_MODE": "development"}
+        return {**ours, "APNS_STATE_URL": self.state_url}
+
+    @property
+    def state_url(self) -> str:
+        """Where the state is, once the servers run."""
+        return self._state_url or self._server.url
 
     @property
     def config(self) -> Path:
@@ -131,7 +144,9 @@ class Stack:
             self._guard = self._resources.enter_context(Guard())
             self._server = EmbeddedServer(self.directory / "state", guard=self._guard)
             self._resources.enter_context(self._server)
-            self._state = redis.Redis.from_url(self._server.url)
+            self._broker = redis.Redis.from_url(self._server.url)
+            self._resources.callback(self._broker.close)
+            self._state = StateServer(self.state_url, clock=Clock.SHIFTED, timeout_s=_STATE_TIMEOUT_S)
             self._resources.callback(self._state.close)
             self._simulator = self._start_simulator()
             self._resources.callback(self._guard.stop, [self._simulator], within_s=STOPPED_WITHIN_S)
@@ -218,7 +233,7 @@ class Stack:
         return child, lambda: self._has_given_sign(child, lane)
 
     def _has_given_sign(self, child: Child, lane: Lane) -> bool:
-        signs: Any = self._state.zrange(redis_keys.workers(), 0, -1)
+        signs = self._state.ask(redis_keys.FLEET_SHARD, lambda pipeline: pipeline.zrange(redis_keys.workers(), 0, -1))
         return any(sign.endswith(b":%d:%s" % (child.pid, lane.encode())) for sign in signs)
 
     def _launch_flower(self) -> tuple[Child, Callable[[], bool]]:
@@ -228,7 +243,7 @@ class Stack:
     def _flower_listens(self) -> bool:
         """Tell whether Flower hears events: what workers say before is lost to it, though its pages are there."""
         for_events, for_commands = 1, int(bool(self._workers))
-        patterns: Any = self._state.pubsub_numpat()
+        patterns: Any = self._broker.pubsub_numpat()
         return bool(patterns >= for_events + for_commands)
 
     def _launch(self, name: str, command: list[str], ours: Mapping[str, str]) -> Child:

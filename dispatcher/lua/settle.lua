@@ -22,7 +22,7 @@ if not due then
   remember_settled(KEYS[5])
   return 1
 end
-redis.call('HDEL', KEYS[2], 'claim', 'lease', 'unsettled', 'trying', 'cancelled')
+redis.call('HDEL', KEYS[2], 'claim', 'lease', 'unsettled', 'trying', 'cancelled', 'noted')
 -- Everything left was tried by itself and nobody died: whatever killed the worker before, it was none of these.
 if due > now then redis.call('HDEL', KEYS[2], 'unblamed') end
 if ARGV[4] == '' then

@@ -31,9 +31,16 @@ Tell = Callable[[int], list[str]]
 
 
 @pytest.fixture
-def tell(push: Dispatcher, settings: Settings, state_url: str) -> Iterator[Tell]:
+def server(settings: Settings) -> Iterator[StateServer]:
+    """Return the state server as a reader uses it."""
+    connected = StateServer.of(settings)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def tell(push: Dispatcher, server: StateServer) -> Tell:
     """Return a function that lets so many notifications end, spread over the shards, and returns their apns ids."""
-    server = StateServer(state_url, clock=settings.clock, timeout_s=4.0)
 
     def end(apns_id: str) -> None:
         server.run(outbox.claim(apns_id, "one", lane=Lane.ALERT, queue="apns.alert", lease_s=30))
@@ -51,8 +58,7 @@ def tell(push: Dispatcher, settings: Settings, state_url: str) -> Iterator[Tell]
             end(apns_id)
         return sorted(apns_ids)
 
-    yield end_some
-    server.close()
+    return end_some
 
 
 def heard(records: Sequence[Feedback]) -> list[str]:
@@ -134,11 +140,11 @@ def test_readers_of_a_group_share(push: Dispatcher, tell: Tell) -> None:
     assert heard([*first, *second]) == apns_ids
 
 
-def test_unacknowledged_records_come_again(state: redis.Redis, tell: Tell) -> None:
+def test_unacknowledged_records_come_again(server: StateServer, state: redis.Redis, tell: Tell) -> None:
     """What a reader that is gone did not acknowledge comes to another one after a while, and only that."""
     tell(20)
     clock = MovableClock()
-    gone, present = (FeedbackReader(state, "web", name, clock=clock) for name in ("gone", "present"))
+    gone, present = (FeedbackReader(server, "web", name, clock=clock) for name in ("gone", "present"))
     records = gone.read()
     gone.ack(*records[:15])
     assert present.read() == [], "its reader may still be at work"
@@ -152,13 +158,13 @@ def test_unacknowledged_records_come_again(state: redis.Redis, tell: Tell) -> No
     assert present.read() == [], "all of them are acknowledged now"
 
 
-def test_abandoned_records_are_looked_for_now_and_then(state: redis.Redis, tell: Tell) -> None:
+def test_abandoned_records_are_looked_for_now_and_then(server: StateServer, state: redis.Redis, tell: Tell) -> None:
     """A reader looks for abandoned records at its start and every 15 s, not at each read; found some, it goes on."""
     tell(40)
     clock = MovableClock()
-    gone = FeedbackReader(state, "web", "gone", clock=clock)
+    gone = FeedbackReader(server, "web", "gone", clock=clock)
     records = gone.read()
-    late = FeedbackReader(state, "web", "late", clock=clock)
+    late = FeedbackReader(server, "web", "late", clock=clock)
     abandon(state, "web", records)
     found = [*late.read(count=1), *late.read(count=1), *late.read(count=100)]
     assert heard(found) == heard(records), "nothing is new, so all of it comes by looking again at once"
@@ -172,13 +178,13 @@ def test_abandoned_records_are_looked_for_now_and_then(state: redis.Redis, tell:
     assert looks(state) == looked_before + ids.SHARDS
 
 
-def test_a_reader_of_one_app_passes_over_the_others(push: Dispatcher, state: redis.Redis, tell: Tell) -> None:
+def test_a_reader_of_one_app_passes_over_the_others(server: StateServer, state: redis.Redis, tell: Tell) -> None:
     """A reader with an app yields that app's records only, and leaves nothing of the others pending in its group."""
     apns_ids = tell(10)
     for shard in range(ids.SHARDS):
         for _ in range(3):
             add_record(state, shard, "com.example.other")
-    reader = FeedbackReader(state, "task", "one", app=APP)
+    reader = FeedbackReader(server, "task", "one", app=APP)
     records = reader.read(count=1)
     while more := reader.read(count=1):
         records += more
@@ -186,7 +192,8 @@ def test_a_reader_of_one_app_passes_over_the_others(push: Dispatcher, state: red
     assert {record.app for record in records} == {APP}
     reader.ack(*records)
     assert pending(state, "task") == 0
-    assert len(push.feedback("web").read()) == 10 + 3 * ids.SHARDS, "other groups are not concerned"
+    others = FeedbackReader(server, "web", "one")
+    assert len(others.read()) == 10 + 3 * ids.SHARDS, "other groups are not concerned"
 
 
 def test_acknowledged_records_are_gone_for_their_group(push: Dispatcher, state: redis.Redis, tell: Tell) -> None:

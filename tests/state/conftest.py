@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import count as counting
 from typing import Any
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ class StateUnderTest:
     """The state server, a movable clock, and short words for what the tests do with it."""
 
     def __init__(self, url: str) -> None:
+        self._numbers = counting(1)
         self.server = StateServer(url, clock=Clock.SHIFTED, timeout_s=4.0)
         self.client: Any = self.server.client  # its replies are bytes, which its annotations leave open
 
@@ -67,9 +69,18 @@ class StateUnderTest:
         assert isinstance(claimed, Claimed)
         return claimed
 
-    def progress(self, batch_id: str, claim_id: str, notes: Notes, *, size: int) -> bool:
-        """Note progress."""
-        call = outbox.progress(batch_id, claim_id, notes, app=APP, lane=Lane.ALERT, lease_s=30, size=size)
+    def progress(self, batch_id: str, claim_id: str, notes: Notes, *, size: int, number: int | None = None) -> bool:
+        """Note progress; without a number as a bunch of its own."""
+        call = outbox.progress(
+            batch_id,
+            claim_id,
+            notes,
+            app=APP,
+            lane=Lane.ALERT,
+            lease_s=30,
+            size=size,
+            number=next(self._numbers) if number is None else number,
+        )
         return bool(self.run(call).is_ours)
 
     def settle(self, batch_id: str, claim_id: str, notes: Notes, *, size: int, park_until: float | None = None) -> bool:

@@ -184,14 +184,15 @@ def test_a_misspelt_variable_is_pointed_at(tmp_path: Path) -> None:
         (
             {"APNS_BROKER_URL": "http://:hunter2@host"},
             (
-                "APNS_BROKER_URL must begin with one of redis://, rediss://, redis+socket://, sentinel://, amqp://, "
+                "APNS_BROKER_URL must begin with one of redis://, rediss://, redis+socket://, sentinel://, sentinels://, amqp://, "
                 "amqps://; it must be the address of the broker, such as redis://localhost:6379/0"
             ),
         ),
         (
             {"APNS_STATE_URL": "hunter2"},
             (
-                "APNS_STATE_URL must begin with one of redis://, rediss://, unix://; it must be the address of "
+                "APNS_STATE_URL must begin with one of redis://, rediss://, unix://, sentinel://, sentinels://, "
+                "redis+cluster://, rediss+cluster://; it must be the address of "
                 "a Redis or Valkey server, such as redis://localhost:6379/1"
             ),
         ),
