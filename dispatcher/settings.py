@@ -25,6 +25,7 @@ from dispatcher.scripts import Clock
 from dispatcher.settings_problems import did_you_mean, names
 from dispatcher.settings_production import address_problems
 from dispatcher.settings_reading import read_document, read_variables
+from dispatcher.settings_replicas import Replicas, replica_problems, replicas
 from dispatcher.settings_schema import Document, Variables
 from dispatcher.settings_urls import masked_url, state_url_of
 
@@ -118,19 +119,6 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replicas:
-    """Who has to confirm what is accepted, beside the server that accepts it.
-
-    Attributes:
-        count: How many replicas.
-        timeout_ms: How long to wait for them.
-    """
-
-    count: int
-    timeout_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything configured; immutable, and fit to print: passwords are hidden.
 
@@ -185,7 +173,7 @@ class Settings:
             problems += file_problems
         state_url = _state_url(variables, problems) if variables else None
         if variables and document:
-            problems += _replica_problems(variables, document)
+            problems += replica_problems(variables, document.enqueue)
         if problems or variables is None or document is None or state_url is None:
             raise SettingsError(problems)
         return _settings(variables, document, state_url)
@@ -232,21 +220,6 @@ def _address_problems(given: Mapping[str, str], problems: Sequence[str]) -> list
     return [problem for name in readable for problem in address_problems(name, given[name])]
 
 
-def _replica_problems(variables: Variables, document: Document) -> list[str]:
-    timeout_ms, longest_ms = document.enqueue.replica_timeout_ms, variables.timeout_s * 1000 / 2
-    if not document.enqueue.wait_for_replicas or timeout_ms < longest_ms:
-        return []
-    rule = f"must be less than {longest_ms:g}, half of APNS_TIMEOUT"
-    return [f"{variables.config}: [enqueue] replica_timeout_ms = {timeout_ms}: {rule}"]
-
-
-def _replicas(document: Document) -> Replicas | None:
-    enqueue = document.enqueue
-    if not enqueue.wait_for_replicas:
-        return None
-    return Replicas(count=enqueue.wait_for_replicas, timeout_ms=enqueue.replica_timeout_ms)
-
-
 def _settings(variables: Variables, document: Document, state_url: SecretStr) -> Settings:
     directory = Path(variables.config).absolute().parent
     endpoints = document.endpoints
@@ -285,7 +258,7 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
         ),
         idempotency_window_s=document.enqueue.idempotency_window_s,
         marks=Marks(max_memory_share=document.enqueue.max_memory_share, max_waiting=document.enqueue.max_waiting),
-        replicas=_replicas(document),
+        replicas=replicas(document.enqueue),
         retry_scale=document.development.retry_scale,
         config_file=Path(variables.config).absolute(),
     )

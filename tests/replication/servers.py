@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -232,6 +233,15 @@ class Cluster(Group):
         """Begin to move slots from one node to another; each moves at once, when all of it is there."""
         place = ("SLOTSRANGE", first, last, "NODE", self.id_of(taker))
         giver.redis.execute_command("CLUSTER", "MIGRATESLOTS", *place)
+
+    @contextmanager
+    def moving_by_key(self, giver: Node, taker: Node, slot: int) -> Iterator[None]:
+        """Be in the middle of moving a slot from one node to another key by key, and give it up."""
+        taker.redis.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", self.id_of(giver))
+        giver.redis.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.id_of(taker))
+        yield
+        for node in (giver, taker):
+            node.redis.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
 
     def has_slots(self, node: Node, first: int, last: int) -> bool:
         """Tell whether every node knows that one has some slots."""

@@ -5,10 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
+from uuid import uuid4
 
 import pytest
+from redis.crc import key_slot
 
-from dispatcher import Cancellation, Outcome, Report, Settings, State, ids, pausing
+from dispatcher import (
+    Cancellation,
+    EnqueueError,
+    Lane,
+    Outcome,
+    Report,
+    Settings,
+    State,
+    ids,
+    outbox,
+    pausing,
+    redis_keys,
+)
 from dispatcher.dead_letter import Wanted
 from dispatcher.dead_letters import DeadLetters
 from dispatcher.dev.children import poll
@@ -146,6 +160,22 @@ def test_a_shard_moves_under_load(cluster: Cluster, fleet: Fleet) -> None:
         fleet, lambda: cluster.move(giver, taker, first, last), lambda: cluster.has_slots(taker, first, last)
     )
     print(f"slots moved: {result}")  # noqa: T201  (measured)
+
+
+def test_a_shard_is_closed_while_it_moves_key_by_key(cluster: Cluster, state: StateServer) -> None:
+    """No script ever finds half of what belongs together: its call is refused, and nothing is written."""
+    shard = 3
+    slot = key_slot(redis_keys.batch(shard, "").encode())
+    giver, taker = (node for node in cluster.masters[:2])
+    batch_id = ids.new_batch_id(shard, uuid4().bytes)
+    call = outbox.put(batch_id, b"{}", app=APP, lane=Lane.ALERT, queue="apns.alert", count=1, digest="")
+    before = giver.redis.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot)
+    with cluster.moving_by_key(giver, taker, slot):
+        with pytest.raises(EnqueueError, match=r"\((TryAgain|Ask)Error\)") as caught:
+            state.run(call, apns_ids=[batch_id])
+        assert caught.value.certainly_not_accepted
+        assert giver.redis.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot) == before
+    assert state.run(call, apns_ids=[batch_id]) is outbox.Acceptance.ACCEPTED
 
 
 def test_a_master_dies(cluster: Cluster, fleet: Fleet) -> None:

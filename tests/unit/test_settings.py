@@ -15,7 +15,7 @@ from dispatcher.errors import NotificationError, SettingsError
 from dispatcher.guard import Marks
 from dispatcher.push_types import Environment
 from dispatcher.scripts import Clock
-from dispatcher.settings import Mode, Settings
+from dispatcher.settings import Mode, Replicas, Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -184,16 +184,16 @@ def test_a_misspelt_variable_is_pointed_at(tmp_path: Path) -> None:
         (
             {"APNS_BROKER_URL": "http://:hunter2@host"},
             (
-                "APNS_BROKER_URL must begin with one of redis://, rediss://, redis+socket://, sentinel://, sentinels://, amqp://, "
-                "amqps://; it must be the address of the broker, such as redis://localhost:6379/0"
+                "APNS_BROKER_URL must begin with one of redis://, rediss://, redis+socket://, sentinel://, "
+                "sentinels://, amqp://, amqps://; it must be the address of the broker, such as redis://localhost:6379/0"
             ),
         ),
         (
             {"APNS_STATE_URL": "hunter2"},
             (
                 "APNS_STATE_URL must begin with one of redis://, rediss://, unix://, sentinel://, sentinels://, "
-                "redis+cluster://, rediss+cluster://; it must be the address of "
-                "a Redis or Valkey server, such as redis://localhost:6379/1"
+                "redis+cluster://, rediss+cluster://; it must be the address of a Redis or Valkey server, such as "
+                "redis://localhost:6379/1"
             ),
         ),
         (
@@ -491,3 +491,33 @@ def test_no_traceback_shows_a_password(tmp_path: Path) -> None:
     failed = subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False)
     assert "APNS_STATE_URL" in failed.stderr
     assert "hunter2" not in failed.stderr
+
+
+def test_replicas_are_waited_for_if_that_is_configured(tmp_path: Path) -> None:
+    """By default nobody has to confirm; with a number half a second is waited, or as long as it says."""
+    said = {"": None, "wait_for_replicas = 0": None, "wait_for_replicas = 2": Replicas(count=2, timeout_ms=500)}
+    said["wait_for_replicas = 1\nreplica_timeout_ms = 50"] = Replicas(count=1, timeout_ms=50)
+    for lines, expected in said.items():
+        settings = Settings.from_env(make_env(tmp_path, f"{GOOD}[enqueue]\n{lines}\n"))
+        assert settings.replicas == expected
+
+
+def test_replicas_are_waited_for_within_a_calls_time(tmp_path: Path) -> None:
+    """A call could not answer in time if it waited for replicas for longer than half of that."""
+    env = make_env(tmp_path, f"{GOOD}[enqueue]\nwait_for_replicas = 1\nreplica_timeout_ms = 500\n", APNS_TIMEOUT="1")
+    rule = "[enqueue] replica_timeout_ms = 500: must be less than 500, half of APNS_TIMEOUT"
+    assert problems_of(env) == (f"apns.toml: {rule}",)
+
+
+@pytest.mark.parametrize("url", ["sentinel://:pw@one,two/0?master=apns", "sentinels://one/0?master=apns"])
+def test_one_address_of_sentinels_serves_broker_and_state(tmp_path: Path, url: str) -> None:
+    """What Sentinels watch is both, like a single server."""
+    settings = Settings.from_env(make_env(tmp_path, APNS_BROKER_URL=url))
+    assert settings.state_url.get_secret_value() == url
+
+
+def test_a_cluster_is_no_broker(tmp_path: Path) -> None:
+    """The problem says what to do instead, and shows no password."""
+    (problem,) = problems_of(make_env(tmp_path, APNS_BROKER_URL="redis+cluster://:hunter2@one"))
+    assert problem.startswith("APNS_BROKER_URL is a cluster, which Celery cannot use as a broker; write it to")
+    assert "hunter2" not in problem
