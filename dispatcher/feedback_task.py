@@ -15,6 +15,7 @@ import redis
 from dispatcher import ids, redis_keys, streams
 from dispatcher.feedback import Feedback
 from dispatcher.feedback_reader import FeedbackReader
+from dispatcher.sealing import Sealing
 from dispatcher.state_server import state_server_errors
 
 #: The most records that the function gets at once.
@@ -28,14 +29,14 @@ _CONSUMER: Final = "task"
 TakeRecords = Callable[[list[Feedback]], Any]
 
 
-def make_handler(client: redis.Redis, take: TakeRecords) -> Callable[[str], int]:
+def make_handler(client: redis.Redis, take: TakeRecords, sealing: Sealing) -> Callable[[str], int]:
     """Return the body of a feedback task: it takes a bundle id and returns how many records the function took."""
 
     @wraps(take)
     def handle(app: str) -> int:
         with state_server_errors():
             client.delete(redis_keys.feedback_call(app))  # begun: what comes from now on is worth another call
-        reader = FeedbackReader(client, streams.task_group(app), _CONSUMER, app=app)
+        reader = FeedbackReader(client, streams.task_group(app), _CONSUMER, sealing=sealing, app=app)
         return sum(_hand_over(reader, take) for _ in range(MAX_ROUNDS))
 
     return handle

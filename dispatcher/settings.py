@@ -1,7 +1,8 @@
 """Settings of producers and workers: environment variables and one TOML file, checked whole before anything starts.
 
 Environment variables: `APNS_BROKER_URL`, `APNS_STATE_URL` (default: the broker's server), `APNS_CONFIG` (the path of
-the TOML file), `APNS_MODE` (`development`, the default, or `production`), `APNS_TIMEOUT` (seconds, default 2).
+the TOML file), `APNS_MODE` (`development`, the default, or `production`), `APNS_TIMEOUT` (seconds, default 2),
+`APNS_RECORD_KEYS` or `APNS_RECORD_KEYS_FILE` (see record_keys.py).
 
 Reading them never opens a signing key: producers have none.
 """
@@ -20,9 +21,10 @@ from pydantic import SecretStr
 
 from dispatcher.errors import NotificationError, SettingsError
 from dispatcher.push_types import Environment
+from dispatcher.record_keys import RecordKeys
 from dispatcher.scripts import Clock
 from dispatcher.settings_problems import did_you_mean, names
-from dispatcher.settings_reading import read_document, read_variables
+from dispatcher.settings_reading import read_document, read_record_keys, read_variables
 from dispatcher.settings_schema import Document, Variables
 from dispatcher.settings_urls import masked_url, state_url_of
 
@@ -127,6 +129,7 @@ class Settings:
         keys: By key id.
         endpoints: Where APNs is.
         workers: How workers send.
+        record_keys: What records are sealed with; producers and workers of a fleet share it.
         idempotency_window_s: How long an idempotency key is remembered, in seconds.
         retry_scale: What every retry delay is multiplied by; 1 in production.
         config_file: Where apps and keys were read from, an absolute path.
@@ -140,6 +143,7 @@ class Settings:
     keys: Mapping[str, SigningKey]
     endpoints: Endpoints
     workers: WorkerSettings
+    record_keys: RecordKeys
     idempotency_window_s: int
     retry_scale: float
     config_file: Path
@@ -162,9 +166,11 @@ class Settings:
             document, file_problems = read_document(Path(config), production=production)
             problems += file_problems
         state_url = _state_url(variables, problems) if variables else None
+        keys, key_problems = read_record_keys(variables) if variables else (RecordKeys(), [])
+        problems += key_problems
         if problems or variables is None or document is None or state_url is None:
             raise SettingsError(problems)
-        return _settings(variables, document, state_url)
+        return _settings(variables, document, state_url, keys)
 
     @property
     def is_production(self) -> bool:
@@ -202,7 +208,7 @@ def _state_url(variables: Variables, problems: list[str]) -> SecretStr | None:
     return SecretStr(state_url)
 
 
-def _settings(variables: Variables, document: Document, state_url: SecretStr) -> Settings:
+def _settings(variables: Variables, document: Document, state_url: SecretStr, record_keys: RecordKeys) -> Settings:
     directory = Path(variables.config).absolute().parent
     endpoints = document.endpoints
     keys = {
@@ -238,6 +244,7 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
             connections=document.workers.connections,
             proxy=document.workers.proxy,
         ),
+        record_keys=record_keys,
         idempotency_window_s=document.enqueue.idempotency_window_s,
         retry_scale=document.development.retry_scale,
         config_file=Path(variables.config).absolute(),

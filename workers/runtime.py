@@ -22,6 +22,7 @@ from dispatcher import redis_keys, routing
 from dispatcher.errors import SettingsError
 from dispatcher.messages import Publisher, make_celery
 from dispatcher.push_types import Lane
+from dispatcher.sealing_choice import make_sealing
 from dispatcher.settings import App, Settings
 from dispatcher.state_server import AsyncStateServer
 from workers import broker
@@ -76,6 +77,8 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
         SettingsError: A signing key cannot be used, or the state server does not answer.
     """
     settings: Settings = app.conf.apns_settings
+    sealing = make_sealing(settings.record_keys)
+    _warn_of_readable_records(settings)
     state = AsyncStateServer(settings.state_url.get_secret_value(), clock=settings.clock)
     clock = StateClock(state, settings.clock, time.monotonic)
     apps, tokens = LiveApps(settings.apps), ProviderTokens(load_signing_keys(settings))
@@ -110,7 +113,8 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
     pump = FeedbackPump(apps=apps, state=state, publisher=publisher, worker=worker)
     reloader = Reloader(settings=settings, read=Settings.from_env, apps=apps, tokens=tokens, drain=transport.drain)
     broker.on_garbage = partial(_count_garbage, state, asyncio.get_running_loop())
-    runtime = Runtime(edges=Edges(state=state, sending=sending, monotonic=time.monotonic), sweepers=sweepers)
+    edges = Edges(state=state, sending=sending, monotonic=time.monotonic, sealing=sealing)
+    runtime = Runtime(edges=edges, sweepers=sweepers)
     _current.set(runtime)
     chores = [
         asyncio.create_task(clock.keep_comparing()),
@@ -143,6 +147,11 @@ async def _make_safeguards(
 def served_lanes(queues: Collection[str]) -> list[Lane]:
     """Return the lanes whose queues a worker consumes."""
     return sorted({routing.QUEUE_LANES[queue] for queue in queues if queue in routing.QUEUE_LANES})
+
+
+def _warn_of_readable_records(settings: Settings) -> None:
+    for warning in settings.record_keys.warnings if settings.is_production else ():
+        log.warning("records_not_safe", warning=warning)
 
 
 async def _first_comparison(clock: StateClock, state: AsyncStateServer, settings: Settings) -> None:

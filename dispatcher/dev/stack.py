@@ -23,6 +23,7 @@ from dispatcher.dev import programs
 from dispatcher.dev.children import Child, ChildError, Guard, wait_until_ready
 from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.ports import HOST, free_port
+from dispatcher.dev.record_key import make_record_key
 from dispatcher.dev.simulator.config_file import set_development
 from dispatcher.push_types import Lane
 
@@ -31,6 +32,7 @@ READY_WITHIN_S: Final = 60.0
 #: Workers finish what is in flight and give the rest back within this.
 STOPPED_WITHIN_S: Final = 10.0
 
+_RECORD_KEYS_FILE: Final = "record-keys"
 _READY_LINE: Final = re.compile(r"simulator ready on (https://\S+)")
 
 
@@ -80,7 +82,12 @@ class Stack:
     @property
     def env(self) -> dict[str, str]:
         """The environment variables for whoever works with this stack, once its servers run."""
-        return {"APNS_BROKER_URL": self._server.url, "APNS_CONFIG": str(self.config), "APNS_MODE": "development"}
+        return {
+            "APNS_BROKER_URL": self._server.url,
+            "APNS_CONFIG": str(self.config),
+            "APNS_RECORD_KEYS_FILE": str(self.directory / _RECORD_KEYS_FILE),
+            "APNS_MODE": "development",
+        }
 
     @property
     def config(self) -> Path:
@@ -125,6 +132,7 @@ class Stack:
             ChildError: One did not start; everything has been stopped.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
+        make_record_key(self.directory / _RECORD_KEYS_FILE)
         try:
             self._guard = self._resources.enter_context(Guard())
             self._server = EmbeddedServer(self.directory / "state", guard=self._guard)
