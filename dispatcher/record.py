@@ -19,7 +19,7 @@ from dispatcher.sealing import Place, Sealing
 
 VERSION: Final = 2
 #: 500 of Apple's longest conceivable device tokens and a payload of any push type take less.
-MAX_STORED_BYTES: Final = 256 * 1024
+MAX_STORED_BYTES: Final = 512 * 1024
 
 _GREATEST_VERSION: Final = 9999
 
