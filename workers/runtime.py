@@ -78,7 +78,7 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
     """
     settings: Settings = app.conf.apns_settings
     sealing = make_sealing(settings.record_keys)
-    _warn_of_readable_records(settings)
+    warn_of_readable_records(settings)
     state = AsyncStateServer(settings.state_url.get_secret_value(), clock=settings.clock)
     clock = StateClock(state, settings.clock, time.monotonic)
     apps, tokens = LiveApps(settings.apps), ProviderTokens(load_signing_keys(settings))
@@ -149,7 +149,8 @@ def served_lanes(queues: Collection[str]) -> list[Lane]:
     return sorted({routing.QUEUE_LANES[queue] for queue in queues if queue in routing.QUEUE_LANES})
 
 
-def _warn_of_readable_records(settings: Settings) -> None:
+def warn_of_readable_records(settings: Settings) -> None:
+    """Say in production what is unsafe about the keys for records."""
     for warning in settings.record_keys.warnings if settings.is_production else ():
         log.warning("records_not_safe", warning=warning)
 

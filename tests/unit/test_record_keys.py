@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from dispatcher import record_keys
 from dispatcher.errors import SettingsError
 from dispatcher.record_keys import RecordKey, RecordKeys
-from dispatcher.settings import Settings
+from dispatcher.settings import Mode, Settings
+from workers.runtime import warn_of_readable_records
 
 SECRET: Final = bytes(range(100, 132))
 ENCODED: Final = b64encode(SECRET).decode()
@@ -126,3 +128,15 @@ def test_what_is_unsafe_is_warned_of(text: str, warned: str) -> None:
     (warning,) = record_keys.parse(text).warnings
     assert warned in warning
     assert record_keys.parse(f"one:{ENCODED}").warnings == ()
+
+
+@pytest.mark.parametrize(("mode", "times"), [(Mode.PRODUCTION, 1), (Mode.DEVELOPMENT, 0)])
+def test_a_worker_warns_in_production(
+    settings: Settings, mode: Mode, times: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker of a real fleet that leaves records readable says so when it starts, and shows no key."""
+    warn_of_readable_records(replace(settings, mode=mode, record_keys=RecordKeys()))
+    warn_of_readable_records(replace(settings, mode=mode))
+    told = capsys.readouterr().out
+    assert told.count("set APNS_RECORD_KEYS") == times
+    assert told.count("records_not_safe") == times
