@@ -21,6 +21,7 @@ from dispatcher.sealing import PLAIN, Sealing, batch_place, dead_letter_place, s
 from dispatcher.sealing_choice import make_sealing
 from tests.conductor.conftest import APP, SHARD, Bench, device_tokens, make_record, until
 from tests.conductor.scripted_transport import ACCEPTED, BUSY, Late
+from tests.conductor.test_dead_letters import fail_alert
 from tests.record_sealing import KEYS_TEXT, OTHER_KEY_TEXT, SEALED
 
 WAKE_UP: Final = routing.wake_up_id(APP, SHARD)
@@ -217,11 +218,8 @@ async def test_a_replay_writes_with_the_first_key(bench: Bench, env: dict[str, s
     """A dead letter is opened with any listed key; what is sent again is sealed with the newest."""
     worker = await bench.worker()
     apns_id = push.alert(APP, device_tokens(1)[0], title="Hello").apns_id
-    worker.transport.script(device_tokens(1), KeyError("again and again"))
+    await fail_alert(bench, worker, apns_id, device_tokens(1)[0])
     shard = ids.shard_of(apns_id)
-    for _ in range(20):
-        await worker.deliver(apns_id)
-        bench.advance(4000)
     rotated = {**env, "APNS_RECORD_KEYS": f"{OTHER_KEY_TEXT},{KEYS_TEXT}"}
     with DeadLetters(Settings.from_env(rotated)) as letters:
         (letter,) = letters.find(Wanted())
@@ -238,10 +236,7 @@ async def test_a_dead_letter_under_another_id_is_not_replayed(
     """A dead letter that somebody gave another apns id shows no device token and is not sent."""
     worker = await bench.worker()
     apns_id = push.alert(APP, device_tokens(1)[0], title="Hello").apns_id
-    worker.transport.script(device_tokens(1), KeyError("again and again"))
-    for _ in range(20):
-        await worker.deliver(apns_id)
-        bench.advance(4000)
+    await fail_alert(bench, worker, apns_id, device_tokens(1)[0])
     (letter,) = letters.find(Wanted())
     stream = redis_keys.dead(letter.shard, APP)
     ((_, fields),) = bench.redis.xrange(stream)
