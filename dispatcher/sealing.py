@@ -6,7 +6,9 @@ forge it.
 
 No seal keeps somebody who may write to the state server from deleting a record, or from putting an old one back into
 its own place. Times of acceptance, progress, and what feedback says beside the device token are written by scripts,
-which have no key: they are not sealed. Apps, push types, collapse ids and apns ids stay readable.
+which have no key: they are not sealed. Apps, push types, collapse ids and apns ids stay readable. What stands for a
+device in names of keys, and for the content of a call that may be made again, is a digest without a key, the same over
+every change of keys: whoever knows a device token can find its slot, and can check a guess at a payload.
 
 A payload is bound to the header as it stands and to the record's place. A device token is sealed by itself and bound to
 its apns id, so that scripts copy it without opening it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
@@ -23,7 +24,7 @@ ID: Final = ids.new_batch_id(3, bytes(range(16)))
 OTHER_ID: Final = ids.new_batch_id(3, bytes(range(1, 17)))
 OWN_ID: Final = "123e4567-e89b-42d3-a456-426614174000"
 DEVICE: Final = "d" * 32
-TOKENS: Final = tuple(f"{number:064x}" for number in range(10**70 % 997, 10**70 % 997 + 3))
+TOKENS: Final = tuple(sha256(bytes([number])).hexdigest() for number in range(3))
 CANARY: Final = b"the words of the payload"
 RECORD: Final = Record(
     app="com.example.app",
