@@ -16,6 +16,7 @@ from dispatcher.notification import BatchReceipt, Receipt
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import PUSH_TYPES
 from dispatcher.record import Record
+from dispatcher.sealing import Sealing, slot_place
 from dispatcher.settings import App
 from dispatcher.slot_values import Released, SlotPut, terms_of
 from dispatcher.state_call import StateCall
@@ -41,12 +42,14 @@ class Collapsing:
         admission: The way into it.
         publisher: Where messages go.
         apps: By bundle id.
+        sealing: How records are sealed.
     """
 
     state: StateServer
     admission: Admission
     publisher: Publisher
     apps: Mapping[str, App]
+    sealing: Sealing
 
     def send(self, accepted: Record, identity: Identity | None, *, hold_for: float) -> Receipt:
         """Accept one notification; see `Dispatcher.send`."""
@@ -94,16 +97,16 @@ class Collapsing:
         return found.released
 
     def _put(self, single: _Single, apns_id: str, identity: Identity | None, *, hold_for: float) -> MakePut:
-        app, stored = single.record.app, record.encode(single.record)
+        app, shard, device = single.record.app, ids.shard_of_device(single.device), single.device.hex()
         put = partial(
             slots.put,
-            ids.shard_of_device(single.device),
-            single.device.hex(),
+            shard,
+            device,
             apns_id,
-            stored,
+            record.encode(single.record, slot_place(shard, device, apns_id), self.sealing),
             app=app,
             terms=terms_of(single.record, spacing_s=self.apps[app].background_spacing_s, hold_for=hold_for),
-            **idempotency.remembered(identity, stored),
+            **idempotency.remembered(identity, single.record),
         )
         return lambda guard: put(guard=guard)
 
@@ -122,7 +125,7 @@ class Collapsing:
         """Promise a caller's id or key to this content in the id's own shard, unless the slot is there too."""
         if identity is None or ids.shard_of(reserved := identity.batch_id(accepted.app, number)) == but_in:
             return
-        times, remembered = outbox.times_of(accepted), idempotency.remembered(identity, record.encode(accepted))
+        times, remembered = outbox.times_of(accepted), idempotency.remembered(identity, accepted)
         reserve = partial(outbox.reserve, reserved, times=times, **remembered)
         acceptance = self.admission.run(lambda guard: reserve(guard=guard), apns_ids=apns_ids)
         refusals.check(acceptance, PUSH_TYPES[accepted.push_type], identity)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from dispatcher import ids, redis_keys, streams
 from dispatcher.feedback import Feedback
 from dispatcher.feedback_reader import FeedbackReader
+from dispatcher.sealing import Sealing
 from dispatcher.state_server import StateServer, state_server_errors
 
 #: The most records that the function gets at once.
@@ -26,7 +27,7 @@ _CONSUMER: Final = "task"
 TakeRecords = Callable[[list[Feedback]], Any]
 
 
-def make_handler(state: StateServer, take: TakeRecords) -> Callable[[str], int]:
+def make_handler(state: StateServer, take: TakeRecords, sealing: Sealing) -> Callable[[str], int]:
     """Return the body of a feedback task: it takes a bundle id and returns how many records the function took."""
 
     @wraps(take)
@@ -34,7 +35,7 @@ def make_handler(state: StateServer, take: TakeRecords) -> Callable[[str], int]:
         with state_server_errors():
             # Begun: what comes from now on is worth another call.
             state.ask(redis_keys.FLEET_SHARD, lambda pipeline: pipeline.delete(redis_keys.feedback_call(app)))
-        reader = FeedbackReader(state, streams.task_group(app), _CONSUMER, app=app)
+        reader = FeedbackReader(state, streams.task_group(app), _CONSUMER, sealing=sealing, app=app)
         return sum(_hand_over(reader, take) for _ in range(MAX_ROUNDS))
 
     return handle

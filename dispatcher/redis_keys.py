@@ -36,7 +36,8 @@ apns:{NN}:seen:<apns id>          string     digest of the content accepted unde
                                              '*' if an id of ours has settled; expiring
 apns:{NN}:ended:<apns id>         string     when and how a tracked notification ended; a day
 apns:{NN}:feedback                stream     what the app is told, bounded
-apns:{NN}:dead:<app>              stream     what could not be sent, bounded
+apns:{NN}:dead:<app>              stream     what could not be sent, bounded; <app> may be unreadable: records and
+                                             feedback that were refused, as they lay there
 apns:{NN}:counters                hash       event|app|lane|detail -> count; app and lane may be empty
 apns:{NN}:touched                 string     empty; written before replicas are waited for, expiring
 apns:{00}:turn:<lane>             string     which worker sweeps the lane, expiring; <lane> may be another chore:

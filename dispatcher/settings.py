@@ -1,7 +1,8 @@
 """Settings of producers and workers: environment variables and one TOML file, checked whole before anything starts.
 
 Environment variables: `APNS_BROKER_URL`, `APNS_STATE_URL` (default: the broker's server), `APNS_CONFIG` (the path of
-the TOML file), `APNS_MODE` (`development`, the default, or `production`), `APNS_TIMEOUT` (seconds, default 2).
+the TOML file), `APNS_MODE` (`development`, the default, or `production`), `APNS_TIMEOUT` (seconds, default 2),
+`APNS_RECORD_KEYS` or `APNS_RECORD_KEYS_FILE` (see record_keys.py).
 
 Reading them never opens a signing key: producers have none.
 """
@@ -21,10 +22,11 @@ from pydantic import SecretStr
 from dispatcher.errors import NotificationError, SettingsError
 from dispatcher.guard import Marks
 from dispatcher.push_types import Environment
+from dispatcher.record_keys import RecordKeys
 from dispatcher.scripts import Clock
 from dispatcher.settings_problems import did_you_mean, names
 from dispatcher.settings_production import address_problems
-from dispatcher.settings_reading import read_document, read_variables
+from dispatcher.settings_reading import read_document, read_record_keys, read_variables
 from dispatcher.settings_replicas import Replicas, replica_problems, replicas
 from dispatcher.settings_schema import Document, Variables
 from dispatcher.settings_urls import masked_url, state_url_of
@@ -131,6 +133,7 @@ class Settings:
         keys: By key id.
         endpoints: Where APNs is.
         workers: How workers send.
+        record_keys: What records are sealed with; producers and workers of a fleet share it.
         idempotency_window_s: How long an idempotency key is remembered, in seconds.
         marks: When the state server or a queue is too full to take more.
         replicas: Who has to confirm what is accepted; None for nobody else.
@@ -146,6 +149,7 @@ class Settings:
     keys: Mapping[str, SigningKey]
     endpoints: Endpoints
     workers: WorkerSettings
+    record_keys: RecordKeys
     idempotency_window_s: int
     marks: Marks
     replicas: Replicas | None
@@ -174,9 +178,11 @@ class Settings:
         state_url = _state_url(variables, problems) if variables else None
         if variables and document:
             problems += replica_problems(variables, document.enqueue)
+        keys, key_problems = read_record_keys(variables) if variables else (RecordKeys(), [])
+        problems += key_problems
         if problems or variables is None or document is None or state_url is None:
             raise SettingsError(problems)
-        return _settings(variables, document, state_url)
+        return _settings(variables, document, state_url, keys)
 
     @property
     def is_production(self) -> bool:
@@ -220,7 +226,7 @@ def _address_problems(given: Mapping[str, str], problems: Sequence[str]) -> list
     return [problem for name in readable for problem in address_problems(name, given[name])]
 
 
-def _settings(variables: Variables, document: Document, state_url: SecretStr) -> Settings:
+def _settings(variables: Variables, document: Document, state_url: SecretStr, record_keys: RecordKeys) -> Settings:
     directory = Path(variables.config).absolute().parent
     endpoints = document.endpoints
     keys = {
@@ -256,6 +262,7 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
             connections=document.workers.connections,
             proxy=document.workers.proxy,
         ),
+        record_keys=record_keys,
         idempotency_window_s=document.enqueue.idempotency_window_s,
         marks=Marks(max_memory_share=document.enqueue.max_memory_share, max_waiting=document.enqueue.max_waiting),
         replicas=replicas(document.enqueue),

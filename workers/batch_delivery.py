@@ -19,9 +19,10 @@ from dispatcher.feedback import Outcome
 from dispatcher.notes import Notes, with_try
 from dispatcher.push_types import Lane
 from dispatcher.record import Record
+from dispatcher.sealing import batch_place
 from workers.attempt import send_each
 from workers.edges import Edges
-from workers.endings import MAX_CRASHES, POISONOUS, UNREADABLE, leave, leave_unreadable, summary_text
+from workers.endings import MAX_CRASHES, POISONOUS, UNREADABLE, Past, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
 from workers.progress import Bunch, ProgressWriter
 from workers.retry import Decision, Finish, Park, Release, Retry
@@ -44,7 +45,7 @@ async def deliver_batch(batch_id: str, lane: Lane, queue: str, edges: Edges) -> 
     if claimed.state is not ClaimState.CLAIMED:
         return claimed.state
     try:
-        batch = record.decode(claimed.record)
+        batch = record.decode(claimed.record, batch_place(batch_id), edges.sealing)
     except MessageError as exc:
         return await _bury_unreadable(batch_id, claim_id, lane=lane, claimed=claimed, reason=str(exc), edges=edges)
     work = _BatchWork(
@@ -203,16 +204,9 @@ class _BatchWork:
 
     def _leave(self, notes: Notes, attempt: Attempt, decision: Finish | Retry) -> None:
         history = self._waiting(attempt.index).history
-        leave(
-            notes.ends,
-            self.record,
-            attempt.index,
-            attempt.apns_id,
-            decision,
-            attempts=attempt.attempts,
-            history=history,
-            accepted_at=attempt.accepted_at,
-        )
+        past = Past(attempts=attempt.attempts, history=history, accepted_at=attempt.accepted_at)
+        sealing = self.edges.sealing
+        leave(notes.ends, self.record, attempt.index, attempt.apns_id, decision, sealing=sealing, past=past)
 
     def _waiting(self, index: int) -> Waiting:
         return self.claimed.waiting.get(index, Waiting())
@@ -222,8 +216,11 @@ async def _bury_unreadable(
     batch_id: str, claim_id: str, *, lane: Lane, claimed: Claimed, reason: str, edges: Edges
 ) -> str:
     """Lay a record that no retry can make readable among the dead letters, as it is."""
-    log.error("record_unreadable", apns_id=batch_id, lane=lane, reason=reason)
     notes = Notes()
-    leave_unreadable(notes.ends, batch_id, claimed.record, lane, reason)
+    digest = leave_unreadable(
+        notes.ends, batch_id, claimed.record, lane, reason, accepted_at=claimed.accepted_at, done=claimed.done
+    )
+    size_bytes = len(claimed.record)
+    log.error("record_unreadable", apns_id=batch_id, lane=lane, reason=reason, sha256=digest, size_bytes=size_bytes)
     await edges.state.run(outbox.settle(batch_id, claim_id, notes, app=UNREADABLE, lane=lane, size=0))
     return UNREADABLE

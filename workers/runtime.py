@@ -22,6 +22,7 @@ from dispatcher import redis_keys, routing
 from dispatcher.errors import SettingsError
 from dispatcher.messages import Publisher, make_celery
 from dispatcher.push_types import Lane
+from dispatcher.sealing_choice import make_sealing
 from dispatcher.settings import App, Settings
 from dispatcher.state_server import AsyncStateServer
 from workers import broker
@@ -77,6 +78,8 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
         SettingsError: A signing key or a server cannot be used, or the state server does not answer.
     """
     settings: Settings = app.conf.apns_settings
+    sealing = make_sealing(settings.record_keys)
+    warn_of_readable_records(settings)
     state = AsyncStateServer(settings.state_url.get_secret_value(), clock=settings.clock)
     clock = StateClock(state, settings.clock, time.monotonic)
     apps, tokens = LiveApps(settings.apps), ProviderTokens(load_signing_keys(settings))
@@ -112,7 +115,8 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
     pump = FeedbackPump(apps=apps, state=state, publisher=publisher, worker=worker)
     reloader = Reloader(settings=settings, read=Settings.from_env, apps=apps, tokens=tokens, drain=transport.drain)
     broker.on_garbage = partial(_count_garbage, state, asyncio.get_running_loop())
-    runtime = Runtime(edges=Edges(state=state, sending=sending, monotonic=time.monotonic), sweepers=sweepers)
+    edges = Edges(state=state, sending=sending, monotonic=time.monotonic, sealing=sealing)
+    runtime = Runtime(edges=edges, sweepers=sweepers)
     _current.set(runtime)
     chores = [
         asyncio.create_task(clock.keep_comparing()),
@@ -146,6 +150,12 @@ async def _make_safeguards(
 def served_lanes(queues: Collection[str]) -> list[Lane]:
     """Return the lanes whose queues a worker consumes."""
     return sorted({routing.QUEUE_LANES[queue] for queue in queues if queue in routing.QUEUE_LANES})
+
+
+def warn_of_readable_records(settings: Settings) -> None:
+    """Say in production what is unsafe about the keys for records."""
+    for warning in settings.record_keys.warnings if settings.is_production else ():
+        log.warning("records_not_safe", warning=warning)
 
 
 async def _first_comparison(clock: StateClock, state: AsyncStateServer, settings: Settings) -> None:

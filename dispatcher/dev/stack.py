@@ -23,6 +23,7 @@ from dispatcher.dev import programs
 from dispatcher.dev.children import Child, ChildError, Guard, wait_until_ready
 from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.ports import HOST, free_port
+from dispatcher.dev.record_key import make_record_key
 from dispatcher.dev.simulator.config_file import set_development
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
@@ -34,7 +35,7 @@ READY_WITHIN_S: Final = 60.0
 STOPPED_WITHIN_S: Final = 10.0
 
 _STATE_TIMEOUT_S: Final = 10.0
-
+_RECORD_KEYS_FILE: Final = "record-keys"
 _READY_LINE: Final = re.compile(r"simulator ready on (https://\S+)")
 
 
@@ -89,8 +90,13 @@ class Stack:
     @property
     def env(self) -> dict[str, str]:
         """The environment variables for whoever works with this stack, once its servers run."""
-        ours = {"APNS_BROKER_URL": self._server.url, "APNS_CONFIG": str(self.config), "APNS_MODE": "development"}
-        return {**ours, "APNS_STATE_URL": self.state_url}
+        return {
+            "APNS_BROKER_URL": self._server.url,
+            "APNS_STATE_URL": self.state_url,
+            "APNS_CONFIG": str(self.config),
+            "APNS_RECORD_KEYS_FILE": str(self.directory / _RECORD_KEYS_FILE),
+            "APNS_MODE": "development",
+        }
 
     @property
     def state_url(self) -> str:
@@ -140,6 +146,7 @@ class Stack:
             ChildError: One did not start; everything has been stopped.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
+        make_record_key(self.directory / _RECORD_KEYS_FILE)
         try:
             self._guard = self._resources.enter_context(Guard())
             self._server = EmbeddedServer(self.directory / "state", guard=self._guard)

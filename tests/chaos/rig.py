@@ -29,6 +29,7 @@ from tests.chaos.ledger import Accepted, Account, Arrived, Ended, Incident
 from tests.chaos.producer import Producer
 from tests.chaos.proxy import HOST, Proxy
 from tests.chaos.sockets import local_ports
+from tests.record_sealing import KEYS_TEXT
 
 READY_WITHIN_S: Final = 60.0
 #: SIGTERM must be done in this time, whatever a worker is doing.
@@ -341,7 +342,12 @@ class Rig:
         """Return the addresses, by way of a proxy or straight."""
         state_url = through(network, self.server.url) if network else self.server.url
         broker_url = through(self.broker_network, self._broker_url) if self._broker_url else state_url
-        return {"APNS_BROKER_URL": broker_url, "APNS_STATE_URL": state_url, "APNS_MODE": "development"}
+        return {
+            "APNS_BROKER_URL": broker_url,
+            "APNS_STATE_URL": state_url,
+            "APNS_RECORD_KEYS": KEYS_TEXT,
+            "APNS_MODE": "development",
+        }
 
     def _has_given_sign(self, child: Child) -> bool:
         with suppress(redis.RedisError):

@@ -19,6 +19,7 @@ from dispatcher.notes import Ends, Notes
 from dispatcher.push_types import Environment, Lane
 from dispatcher.state_server import StateServer
 from tests.conductor.conftest import MovableClock
+from tests.record_sealing import SEALED, sealed_entry
 
 APP = "com.example.app"
 #: Longer than a reader may take before its records are taken for abandoned.
@@ -46,8 +47,8 @@ def tell(push: Dispatcher, server: StateServer) -> Tell:
         server.run(outbox.claim(apns_id, "one", lane=Lane.ALERT, queue="apns.alert", lease_s=30))
         entry: list[str | int] = [
             "outcome", "unregistered", "apns_id", apns_id, "app", APP, "environment", "production",
-            "push_type", "alert", "device_token", "ab", "status", 410, "reason", "Unregistered",
-            "unregistered_at", 1_700_000_000_000,
+            "push_type", "alert", "device_token", SEALED.close_device_token("ab", apns_id),
+            "status", 410, "reason", "Unregistered", "unregistered_at", 1_700_000_000_000,
         ]  # fmt: skip
         notes = Notes(ended=[0], ends=Ends(feedback=[entry]))
         assert server.run(outbox.settle(apns_id, "one", notes, app=APP, lane=Lane.ALERT, size=1))
@@ -72,12 +73,25 @@ def abandon(state: redis.Redis, group: str, records: Sequence[Feedback]) -> None
         state.xclaim(redis_keys.feedback(record.shard), group, "gone", 0, [record.stream_id], idle=ABANDONED_MS)
 
 
-def add_record(state: redis.Redis, shard: int, app: str, *, apns_id: str = "x") -> None:
+def ended_id(shard: int, number: int) -> str:
+    """Return the apns id of the n-th notification that a test lets end in a shard."""
+    return ids.new_batch_id(shard, number.to_bytes(16, "little"))
+
+
+def add_record(state: redis.Redis, shard: int, app: str, *, number: int = 0) -> None:
     """Let a notification of an app end."""
-    fields: dict[Any, Any] = {
-        "outcome": "refused", "apns_id": apns_id, "app": app, "environment": "production", "push_type": "alert",
-        "device_token": DEVICE_TOKEN, "status": 400, "reason": "BadDeviceToken", "unregistered_at": 0, "at": 1.5,
-    }  # fmt: skip
+    fields = sealed_entry(
+        outcome="refused",
+        apns_id=ended_id(shard, number),
+        app=app,
+        environment="production",
+        push_type="alert",
+        device_token=DEVICE_TOKEN,
+        status=400,
+        reason="BadDeviceToken",
+        unregistered_at=0,
+        at=1.5,
+    )
     state.xadd(redis_keys.feedback(shard), fields)
 
 
@@ -144,7 +158,7 @@ def test_unacknowledged_records_come_again(server: StateServer, state: redis.Red
     """What a reader that is gone did not acknowledge comes to another one after a while, and only that."""
     tell(20)
     clock = MovableClock()
-    gone, present = (FeedbackReader(server, "web", name, clock=clock) for name in ("gone", "present"))
+    gone, present = (FeedbackReader(server, "web", name, sealing=SEALED, clock=clock) for name in ("gone", "present"))
     records = gone.read()
     gone.ack(*records[:15])
     assert present.read() == [], "its reader may still be at work"
@@ -162,9 +176,9 @@ def test_abandoned_records_are_looked_for_now_and_then(server: StateServer, stat
     """A reader looks for abandoned records at its start and every 15 s, not at each read; found some, it goes on."""
     tell(40)
     clock = MovableClock()
-    gone = FeedbackReader(server, "web", "gone", clock=clock)
+    gone = FeedbackReader(server, "web", "gone", sealing=SEALED, clock=clock)
     records = gone.read()
-    late = FeedbackReader(server, "web", "late", clock=clock)
+    late = FeedbackReader(server, "web", "late", sealing=SEALED, clock=clock)
     abandon(state, "web", records)
     found = [*late.read(count=1), *late.read(count=1), *late.read(count=100)]
     assert heard(found) == heard(records), "nothing is new, so all of it comes by looking again at once"
@@ -184,7 +198,7 @@ def test_a_reader_of_one_app_passes_over_the_others(server: StateServer, state: 
     for shard in range(ids.SHARDS):
         for _ in range(3):
             add_record(state, shard, "com.example.other")
-    reader = FeedbackReader(server, "task", "one", app=APP)
+    reader = FeedbackReader(server, "task", "one", sealing=SEALED, app=APP)
     records = reader.read(count=1)
     while more := reader.read(count=1):
         records += more
@@ -192,7 +206,7 @@ def test_a_reader_of_one_app_passes_over_the_others(server: StateServer, state: 
     assert {record.app for record in records} == {APP}
     reader.ack(*records)
     assert pending(state, "task") == 0
-    others = FeedbackReader(server, "web", "one")
+    others = FeedbackReader(server, "web", "one", sealing=SEALED)
     assert len(others.read()) == 10 + 3 * ids.SHARDS, "other groups are not concerned"
 
 

@@ -10,14 +10,15 @@ from dispatcher import Environment, Outcome, ids, redis_keys
 from dispatcher.dev.simulator.device_tokens import device_token
 from dispatcher.notes import Ends
 from dispatcher.record import Record
+from dispatcher.sealing import Sealing
 from dispatcher.state_server import StateServer
-from workers.endings import leave
+from workers.endings import Past, leave
 from workers.retry import Finish
 
 APP: Final = "com.example.app"
 
 
-def bury(state: StateServer, shard: int) -> str:
+def bury(state: StateServer, shard: int, sealing: Sealing) -> str:
     """Lay a notification among the dead letters of a shard; return its apns id."""
     apns_id = ids.new_batch_id(shard, uuid4().bytes)
     batch = Record(
@@ -30,7 +31,8 @@ def bury(state: StateServer, shard: int) -> str:
     )
     ends, at = Ends(), time.time()
     finish = Finish(outcome=Outcome.DEAD_LETTERED, status=503, reason="ServiceUnavailable")
-    leave(ends, batch, 0, apns_id, finish, history=f"{at:.0f} ServiceUnavailable", accepted_at=at)
+    past = Past(history=f"{at:.0f} ServiceUnavailable", accepted_at=at)
+    leave(ends, batch, 0, apns_id, finish, sealing=sealing, past=past)
     flat = [*ends.dead[0], "at", f"{at:.6f}"]
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     state.ask(shard, lambda pipeline: pipeline.xadd(redis_keys.dead(shard, APP), fields))

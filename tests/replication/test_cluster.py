@@ -30,6 +30,7 @@ from dispatcher.dev.simulator.device_tokens import device_token
 from dispatcher.dev.stack import Stack
 from dispatcher.pausing import PausedBy, Scope
 from dispatcher.replay import Replay
+from dispatcher.sealing_choice import make_sealing
 from dispatcher.state_server import StateServer
 from tests.replication.burying import bury
 from tests.replication.conftest import Fleet, running
@@ -111,8 +112,10 @@ def test_a_notification_is_found_wherever_it_is(fleet: Fleet) -> None:
 
 def test_dead_letters_are_read_replayed_and_dropped(fleet: Fleet, state: StateServer) -> None:
     """What could not be sent lies in its shard's stream on whatever node, and comes back from there."""
-    buried = {bury(state, shard) for shard in range(ids.SHARDS)}
-    with DeadLetters(Settings.from_env(fleet.stack.env)) as letters:
+    settings = Settings.from_env(fleet.stack.env)
+    sealing = make_sealing(settings.record_keys)
+    buried = {bury(state, shard, sealing) for shard in range(ids.SHARDS)}
+    with DeadLetters(settings) as letters:
         dropped, *others = letters.find(Wanted(app=APP))
         assert {letter.apns_id for letter in (dropped, *others)} == buried
         letters.drop(dropped)

@@ -17,6 +17,7 @@ from dispatcher.dead_letters import DeadLetters
 from dispatcher.dev.children import poll
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
+from dispatcher.sealing_choice import make_sealing
 from dispatcher.settings import Replicas
 from dispatcher.state_server import StateServer
 from tests.replication.burying import bury
@@ -114,7 +115,7 @@ def test_unconfirmed_is_not_called_accepted(
 def test_a_dead_letter_stays_until_its_replay_is_confirmed(pair: Pair, careful_settings: Settings) -> None:
     """A dead letter is dropped only when a replica has what came of it; before, replaying it is an error."""
     with DeadLetters(careful_settings) as letters, redis.Redis.from_url(pair.url) as state:
-        buried = bury(StateServer.of(careful_settings), 3)
+        buried = bury(StateServer.of(careful_settings), 3, make_sealing(careful_settings.record_keys))
         pair.link.lag_s = 3600.0
         (letter,) = letters.find(Wanted(app=APP))
         with pytest.raises(StateServerError, match="0 of 1 replicas"):

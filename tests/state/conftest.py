@@ -19,9 +19,10 @@ from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
+from dispatcher.sealing import PLAIN, batch_place
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import StateServer
-from tests.state.slot_words import Slots
+from tests.state.slot_words import Slots, stored_once
 
 APP = "com.example.app"
 QUEUE = "apns.alert"
@@ -49,7 +50,7 @@ class StateUnderTest:
         batch = make_record(count=count, **changes)
         call = outbox.put(
             batch_id,
-            record.encode(batch),
+            record.encode(batch, batch_place(batch_id), PLAIN),
             app=APP,
             lane=Lane.ALERT,
             queue=queue,
@@ -106,7 +107,7 @@ class StateUnderTest:
     def feedback(self) -> list[Feedback]:
         """Return all feedback."""
         return [
-            decode(fields, stream_id=stream_id.decode(), shard=shard)
+            decode(fields, stream_id=stream_id.decode(), shard=shard, sealing=PLAIN)
             for shard in range(ids.SHARDS)
             for stream_id, fields in self.client.xrange(redis_keys.feedback(shard))
         ]
@@ -167,4 +168,4 @@ def slot_words(state: StateUnderTest, request: pytest.FixtureRequest) -> Slots:
     """Return words for slots, for notifications of which only failures are told, and for tracked ones that tell all."""
     report = Report(request.param)
     tracked = report is Report.EVERYTHING
-    return Slots(state, record.encode(make_record(report=report, track=tracked, push_type="background")))
+    return Slots(state, stored_once(make_record(report=report, track=tracked, push_type="background")))
