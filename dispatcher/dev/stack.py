@@ -46,6 +46,7 @@ class Stack:
         simulator_options: More of the simulator's command line.
         log_requests: Whether the simulator writes each request down; an hour of many of them fills gigabytes.
         background_spacing_s: Seconds between two background notifications of a device; None for each app's budget.
+        broker_url: The broker, which somebody else runs; None for the embedded server, which keeps the state anyway.
 
     Attributes:
         simulator_requests: The simulator's log, a JSON object per request.
@@ -63,8 +64,10 @@ class Stack:
         simulator_options: Sequence[str] = (),
         log_requests: bool = True,
         background_spacing_s: float | None = None,
+        broker_url: str | None = None,
     ) -> None:
         self.directory = directory.resolve()
+        self._broker_url = broker_url
         self.simulator_requests = self.directory / "requests.jsonl"
         self.hold_file = self.directory / "hold"
         self._lanes = tuple(lanes) * workers_per_lane
@@ -80,7 +83,12 @@ class Stack:
     @property
     def env(self) -> dict[str, str]:
         """The environment variables for whoever works with this stack, once its servers run."""
-        return {"APNS_BROKER_URL": self._server.url, "APNS_CONFIG": str(self.config), "APNS_MODE": "development"}
+        return {
+            "APNS_BROKER_URL": self._broker_url or self._server.url,
+            "APNS_STATE_URL": self._server.url,
+            "APNS_CONFIG": str(self.config),
+            "APNS_MODE": "development",
+        }
 
     @property
     def config(self) -> Path:
@@ -225,6 +233,8 @@ class Stack:
 
     def _flower_listens(self) -> bool:
         """Tell whether Flower hears events: what workers say before is lost to it, though its pages are there."""
+        if self._broker_url:
+            return True  # not ours to ask
         for_events, for_commands = 1, int(bool(self._workers))
         patterns: Any = self._state.pubsub_numpat()
         return bool(patterns >= for_events + for_commands)
