@@ -76,19 +76,27 @@ class EmbeddedServer:
         Raises:
             ChildError: It did not start.
         """
-        guard = self._given_guard or self._resources.enter_context(Guard())
-        directory = self._given_directory or self._make_directory()
+        self._guard = self._given_guard or self._resources.enter_context(Guard())
+        self._directory = self._given_directory or self._make_directory()
+        self._directory.mkdir(parents=True, exist_ok=True)
         for tries_left in reversed(range(_TRIES)):
-            child = self._launch(guard, directory)
-            self._resources.callback(guard.stop, [child], within_s=_STOPPED_WITHIN_S)
+            self._port = free_port()
             try:
-                wait_until_ready({child: self._answers}, within_s=_READY_WITHIN_S)
+                wait_until_ready({self._launch(): self._answers}, within_s=_READY_WITHIN_S)
             except ChildError:
                 # Somebody else may have taken the port in the meantime.
                 if not tries_left:
                     raise
             else:
                 return
+
+    def restart(self) -> None:
+        """Start it again after it was killed: with what it kept, at the same address.
+
+        Raises:
+            ChildError: It did not start.
+        """
+        wait_until_ready({self._launch(): self._answers}, within_s=_READY_WITHIN_S)
 
     def stop(self) -> None:
         """End it; what it kept in a directory of its own is gone."""
@@ -107,17 +115,16 @@ class EmbeddedServer:
         temporary = TemporaryDirectory(prefix="apns-valkey-", ignore_cleanup_errors=True)
         return Path(self._resources.enter_context(temporary))
 
-    def _launch(self, guard: Guard, directory: Path) -> Child:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._port = free_port()
-        place = ("--port", str(self._port), "--dir", str(directory))
-        self._child = guard.start(
+    def _launch(self) -> Child:
+        place = ("--port", str(self._port), "--dir", str(self._directory))
+        self._child = self._guard.start(
             "valkey",
             [str(get_binary_path()), *place, *_OPTIONS],
-            log=directory / "valkey.log",
+            log=self._directory / "valkey.log",
             env=os.environ,
-            directory=directory,
+            directory=self._directory,
         )
+        self._resources.callback(self._guard.stop, [self._child], within_s=_STOPPED_WITHIN_S)
         return self._child
 
     def _answers(self) -> bool:

@@ -51,6 +51,7 @@ class Stack:
     Attributes:
         simulator_requests: The simulator's log, a JSON object per request.
         hold_file: While this file exists the simulator holds its answers back.
+        worker_env: Environment variables of workers where they differ from `env`; set them before workers start.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Stack:
         self._broker_url = broker_url
         self.simulator_requests = self.directory / "requests.jsonl"
         self.hold_file = self.directory / "hold"
+        self.worker_env: dict[str, str] = {}
         self._lanes = tuple(lanes) * workers_per_lane
         self._flower_port = free_port() if flower else 0
         self._development = {"retry_scale": retry_scale, "background_spacing_s": background_spacing_s}
@@ -219,7 +221,7 @@ class Stack:
 
     def _launch_worker(self, lane: Lane) -> tuple[Child, Callable[[], bool]]:
         number = next(self._numbers[lane])
-        child = self._launch(f"{lane}-{number}", programs.worker(lane, number), self.env)
+        child = self._launch(f"{lane}-{number}", programs.worker(lane, number), {**self.env, **self.worker_env})
         self._workers[child] = lane
         return child, lambda: self._has_given_sign(child, lane)
 

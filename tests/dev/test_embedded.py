@@ -47,6 +47,17 @@ def test_keeps_its_data_in_a_given_directory(tmp_path: Path) -> None:
         assert client.get("greeting") == b"hello"
 
 
+def test_comes_back_after_a_kill(tmp_path: Path) -> None:
+    """Killed and restarted it answers at the same address, with what it had confirmed."""
+    with EmbeddedServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        client.set("greeting", "hello")
+        url, pid = server.url, server.pid
+        server.child.kill()
+        server.restart()
+        assert (server.url, server.pid != pid) == (url, True)
+        assert client.get("greeting") == b"hello"
+
+
 def test_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once stopped, its process and its temporary directory are gone."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
