@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,14 +34,43 @@ def _none(_broker_url: str) -> None:
     return None
 
 
-#: Scheme of the broker -> how its server is reached as state server; None when it cannot be one.
-BROKER_SCHEMES: Final[Mapping[str, Callable[[str], str | None]]] = {
-    "redis": _same_server,
-    "rediss": _same_server,
-    "redis+socket": _same_socket,
-    "sentinel": _none,
-    "amqp": _none,
-    "amqps": _none,
+class Engine(Enum):
+    """What kind of server carries the messages."""
+
+    REDIS = "redis"
+    RABBITMQ = "rabbitmq"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerScheme:
+    """What the scheme of a broker's address says.
+
+    Attributes:
+        engine: What kind of server it is.
+        state_url: How that server is reached as state server; None when it cannot be one.
+        options: What may stand behind a question mark; None for whatever kombu takes.
+    """
+
+    engine: Engine
+    state_url: Callable[[str], str | None]
+    options: frozenset[str] | None = None
+
+
+#: Files for TLS to RabbitMQ, as they are named in its address -> as py-amqp names them.
+TLS_OPTIONS: Final[Mapping[str, str]] = {
+    "ssl_ca_certs": "ca_certs",
+    "ssl_certfile": "certfile",
+    "ssl_keyfile": "keyfile",
+}
+
+
+BROKER_SCHEMES: Final[Mapping[str, BrokerScheme]] = {
+    "redis": BrokerScheme(engine=Engine.REDIS, state_url=_same_server),
+    "rediss": BrokerScheme(engine=Engine.REDIS, state_url=_same_server),
+    "redis+socket": BrokerScheme(engine=Engine.REDIS, state_url=_same_socket),
+    "sentinel": BrokerScheme(engine=Engine.REDIS, state_url=_none),
+    "amqp": BrokerScheme(engine=Engine.RABBITMQ, state_url=_none, options=frozenset()),
+    "amqps": BrokerScheme(engine=Engine.RABBITMQ, state_url=_none, options=frozenset(TLS_OPTIONS)),
 }
 STATE_SCHEMES: Final = ("redis", "rediss", "unix")
 
@@ -49,14 +80,24 @@ def masked_url(url: str) -> str:
 
     A lone word before the host is taken for a password too, since people forget the colon.
     """
-    return ";".join(_masked(part) for part in _NEXT_BROKER.split(url))
+    return ";".join(_masked(part) for part in broker_urls(url))
 
 
 def state_url_of(broker_url: str) -> str | None:
     """Return the address of the broker's server as a state server, or None when it cannot be one."""
-    if len(_NEXT_BROKER.split(broker_url)) > 1:
+    if len(broker_urls(broker_url)) > 1:
         return None
-    return BROKER_SCHEMES[scheme_of(broker_url)](broker_url)
+    return BROKER_SCHEMES[scheme_of(broker_url)].state_url(broker_url)
+
+
+def broker_urls(url: str) -> list[str]:
+    """Return the address of each broker of a list."""
+    return _NEXT_BROKER.split(url)
+
+
+def engine_of(broker_url: str) -> Engine:
+    """Return what kind of server a checked address leads to."""
+    return BROKER_SCHEMES[scheme_of(broker_url)].engine
 
 
 def scheme_of(url: str) -> str:
@@ -71,8 +112,12 @@ def checked_broker_url(url: str) -> str:
     Raises:
         ValueError: It cannot be understood. Never shows the address: it may hold a password.
     """
-    for part in _NEXT_BROKER.split(url):
+    parts = broker_urls(url)
+    for part in parts:
         _check_server(part, tuple(BROKER_SCHEMES))
+        _check_options(part, BROKER_SCHEMES[scheme_of(part)].options)
+    if len({scheme_of(part) for part in parts}) > 1:
+        raise ValueError("must name brokers of one kind, with the same scheme")
     return url
 
 
@@ -121,6 +166,11 @@ def _check_server(url: str, schemes: tuple[str, ...]) -> None:
         # urllib quotes what it took for the port, and that is the password when it holds an unescaped slash.
         rule = "has no readable host and port; special characters in a password are written %2F, %40 ..."
         raise ValueError(rule) from exc
+
+
+def _check_options(url: str, known: frozenset[str] | None) -> None:
+    if known is not None and not parse_qs(urlsplit(url).query, keep_blank_values=True).keys() <= known:
+        raise ValueError(f"may have {'only the options ' + ', '.join(sorted(known)) if known else 'no options'}")
 
 
 def _masked(url: str) -> str:

@@ -6,44 +6,24 @@ signing keys are read by workers only, when their pool starts.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from celery import Celery, signals
 
-from dispatcher import messages, routing
+from dispatcher import publishing, routing
+from dispatcher.broker_connection import Brokers
+from dispatcher.broker_tls import connecting
 from dispatcher.push_types import Lane
 from dispatcher.settings import Settings
+from dispatcher.settings_urls import Engine, engine_of, scheme_of
 from workers import logs, tasks
 
-_REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://")
-
-
-def make_app(settings: Settings) -> Celery:
-    """Return the app that workers and Flower run."""
-    broker_url = settings.broker_url.get_secret_value()
-    app = Celery("apns", broker=broker_url)
-    app.conf.update(
-        apns_settings=settings,
-        task_queues=messages.queues(),
-        task_default_queue=routing.single_queue(Lane.ALERT),
-        task_create_missing_queues=False,
-        task_ignore_result=True,
-        task_acks_late=False,  # the claim protects, not the acknowledgement
-        accept_content=["json"],
-        worker_pool="workers.pool:AsyncioPool",
-        pool_lifespan="workers.runtime:lifespan",
-        pool_stop_timeout_s=7.75,
-        worker_consumer="workers.broker:Consumer",
-        worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
-        worker_disable_rate_limits=True,
-        worker_send_task_events=True,
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
-        broker_transport_options={
+#: How messages are consumed from each kind of broker.
+CONSUMING: Final[Mapping[Engine, Mapping[str, Any]]] = {
+    Engine.REDIS: {
+        "worker_disable_prefetch": True,
+        "broker_transport_options": {
             "priority_steps": [0],
             "socket_connect_timeout": 5,
             "socket_timeout": 10,
@@ -54,6 +34,52 @@ def make_app(settings: Settings) -> Celery:
             "ack_emulation": False,
             "client_name": "apns-worker",
         },
+    },
+    Engine.RABBITMQ: {
+        # A message is acknowledged when it starts, so this is what may wait in a worker that is full. With one of each
+        # queue the queues of a lane come in turn, and what this worker cannot take yet another can.
+        "consumer_prefetch_count": 1,
+        "broker_heartbeat": 10,  # a connection that is silent for twice as long is given up
+        "broker_transport_options": {"client_properties": {"connection_name": "apns-worker"}},
+    },
+}
+
+#: Transports that survive garbage in a queue, by the scheme of the broker's address.
+TRANSPORTS: Final[Mapping[str, str]] = {
+    "redis": "workers.broker:Transport",
+    "rediss": "workers.broker:Transport",
+    "redis+socket": "workers.broker:Transport",
+    "amqp": "workers.amqp_broker:Transport",
+    "amqps": "workers.amqp_broker:Transport",
+}
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return the app that workers and Flower run."""
+    broker_url = settings.broker_url.get_secret_value()
+    app = Celery("apns", amqp=Brokers)
+    app.conf.update(
+        apns_settings=settings,
+        task_queues=publishing.queues(broker_url),
+        task_default_queue=routing.single_queue(Lane.ALERT),
+        task_create_missing_queues=False,
+        task_ignore_result=True,
+        task_acks_late=False,  # the claim protects, not the acknowledgement
+        accept_content=["json"],
+        worker_pool="workers.pool:AsyncioPool",
+        pool_lifespan="workers.runtime:lifespan",
+        pool_stop_timeout_s=7.75,
+        worker_consumer="workers.broker:Consumer",
+        worker_prefetch_multiplier=1,
+        worker_disable_rate_limits=True,
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        **CONSUMING[engine_of(broker_url)],
+        **connecting(broker_url),
     )
     tasks.register(app)
     return app
@@ -61,12 +87,11 @@ def make_app(settings: Settings) -> Celery:
 
 @signals.celeryd_init.connect
 def survive_garbage(conf: Any, **_: Any) -> None:
-    """Let a worker read Redis through a transport that survives garbage in a queue.
+    """Let a worker read its broker through a transport that survives garbage in a queue.
 
     Workers only: Flower knows a broker by the name of its transport.
     """
-    if conf.broker_url.startswith(_REDIS_SCHEMES):
-        conf.broker_transport = "workers.broker:Transport"
+    conf.broker_transport = TRANSPORTS.get(scheme_of(conf.broker_url))
 
 
 @signals.celeryd_after_setup.connect

@@ -1,0 +1,89 @@
+"""What each kind of broker needs to know of our queues, and Celery of the broker; a row per kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kombu import Exchange, Queue
+
+from dispatcher import routing
+from dispatcher.broker_tls import connecting
+from dispatcher.settings_urls import Engine, broker_urls, engine_of
+
+#: Names of queues are addressed as they are; Celery wants an exchange to declare them with.
+EXCHANGE: Final = Exchange("apns")
+
+#: Where RabbitMQ puts what a worker refused: the queue with this before its name.
+GARBAGE_PREFIX: Final = "_garbage."
+REFUSED_TO: Final = "x-dead-letter-routing-key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publishing:
+    """How messages are published through one kind of broker.
+
+    Attributes:
+        queue_arguments: Of a queue of ours, given its name.
+        conf: Celery's settings, given the seconds a publication may take and the number of brokers.
+    """
+
+    queue_arguments: Callable[[str], Mapping[str, Any]]
+    conf: Callable[[float, int], Mapping[str, Any]]
+
+
+def _no_arguments(_queue: str) -> Mapping[str, Any]:
+    return {}
+
+
+def _redis_conf(timeout_s: float, brokers: int) -> Mapping[str, Any]:
+    return {
+        "broker_transport_options": {
+            "max_retries": brokers - 1,
+            "priority_steps": [0],
+            "socket_connect_timeout": timeout_s,
+            "socket_timeout": timeout_s,
+            "socket_keepalive": True,
+            "client_name": "apns-producer",
+        }
+    }
+
+
+def _replicated(queue: str) -> Mapping[str, Any]:
+    return {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "",
+        REFUSED_TO: GARBAGE_PREFIX + queue,
+    }
+
+
+def _rabbitmq_conf(_timeout_s: float, brokers: int) -> Mapping[str, Any]:
+    return {
+        "broker_transport": "dispatcher.bounded_amqp:PublishingTransport",
+        "broker_transport_options": {
+            "max_retries": brokers - 1,
+            "confirm_publish": True,
+            "client_properties": {"connection_name": "apns-producer"},
+        },
+    }
+
+
+PUBLISHING: Final[Mapping[Engine, Publishing]] = {
+    Engine.REDIS: Publishing(queue_arguments=_no_arguments, conf=_redis_conf),
+    Engine.RABBITMQ: Publishing(queue_arguments=_replicated, conf=_rabbitmq_conf),
+}
+
+
+def queues(broker_url: str) -> list[Queue]:
+    """Return every queue of ours, declared in full."""
+    arguments = PUBLISHING[engine_of(broker_url)].queue_arguments
+    return [
+        Queue(name, EXCHANGE, routing_key=name, queue_arguments=dict(arguments(name))) for name in routing.QUEUE_LANES
+    ]
+
+
+def broker_conf(broker_url: str, *, timeout_s: float) -> dict[str, Any]:
+    """Return Celery's settings for publishing through a broker within `timeout_s`."""
+    conf = PUBLISHING[engine_of(broker_url)].conf(timeout_s, len(broker_urls(broker_url)))
+    return {**conf, **connecting(broker_url)}
