@@ -9,8 +9,8 @@ from typing import Any, Final
 from kombu import Exchange, Queue
 
 from dispatcher import routing
-from dispatcher.broker_tls import connecting
-from dispatcher.settings_urls import Engine, broker_urls, engine_of
+from dispatcher.amqp_tls import connecting
+from dispatcher.settings_urls import broker_urls, scheme_of
 
 #: Names of queues are addressed as they are; Celery wants an exchange to declare them with.
 EXCHANGE: Final = Exchange("apns")
@@ -69,15 +69,15 @@ def _rabbitmq_conf(_timeout_s: float, brokers: int) -> Mapping[str, Any]:
     }
 
 
-PUBLISHING: Final[Mapping[Engine, Publishing]] = {
-    Engine.REDIS: Publishing(queue_arguments=_no_arguments, conf=_redis_conf),
-    Engine.RABBITMQ: Publishing(queue_arguments=_replicated, conf=_rabbitmq_conf),
-}
+_REDIS: Final = Publishing(queue_arguments=_no_arguments, conf=_redis_conf)
+_RABBITMQ: Final = Publishing(queue_arguments=_replicated, conf=_rabbitmq_conf)
+#: By the scheme of the broker's address; any other leads to a Redis.
+PUBLISHING: Final[Mapping[str, Publishing]] = {"amqp": _RABBITMQ, "amqps": _RABBITMQ}
 
 
 def queues(broker_url: str) -> list[Queue]:
     """Return every queue of ours, declared in full."""
-    arguments = PUBLISHING[engine_of(broker_url)].queue_arguments
+    arguments = _row(broker_url).queue_arguments
     return [
         Queue(name, EXCHANGE, routing_key=name, queue_arguments=dict(arguments(name))) for name in routing.QUEUE_LANES
     ]
@@ -85,5 +85,9 @@ def queues(broker_url: str) -> list[Queue]:
 
 def broker_conf(broker_url: str, *, timeout_s: float) -> dict[str, Any]:
     """Return Celery's settings for publishing through a broker within `timeout_s`."""
-    conf = PUBLISHING[engine_of(broker_url)].conf(timeout_s, len(broker_urls(broker_url)))
+    conf = _row(broker_url).conf(timeout_s, len(broker_urls(broker_url)))
     return {**conf, **connecting(broker_url)}
+
+
+def _row(broker_url: str) -> Publishing:
+    return PUBLISHING.get(scheme_of(broker_url), _REDIS)

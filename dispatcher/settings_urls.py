@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -34,44 +32,23 @@ def _none(_broker_url: str) -> None:
     return None
 
 
-class Engine(Enum):
-    """What kind of server carries the messages."""
-
-    REDIS = "redis"
-    RABBITMQ = "rabbitmq"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerScheme:
-    """What the scheme of a broker's address says.
-
-    Attributes:
-        engine: What kind of server it is.
-        state_url: How that server is reached as state server; None when it cannot be one.
-        options: What may stand behind a question mark; None for whatever kombu takes.
-    """
-
-    engine: Engine
-    state_url: Callable[[str], str | None]
-    options: frozenset[str] | None = None
-
-
-#: Files for TLS to RabbitMQ, as they are named in its address -> as py-amqp names them.
-TLS_OPTIONS: Final[Mapping[str, str]] = {
+#: Scheme of the broker -> how its server is reached as state server; None when it cannot be one.
+BROKER_SCHEMES: Final[Mapping[str, Callable[[str], str | None]]] = {
+    "redis": _same_server,
+    "rediss": _same_server,
+    "redis+socket": _same_socket,
+    "sentinel": _none,
+    "amqp": _none,
+    "amqps": _none,
+}
+#: Files for TLS to RabbitMQ, as its address names them -> as py-amqp names them.
+AMQP_TLS_OPTIONS: Final[Mapping[str, str]] = {
     "ssl_ca_certs": "ca_certs",
     "ssl_certfile": "certfile",
     "ssl_keyfile": "keyfile",
 }
-
-
-BROKER_SCHEMES: Final[Mapping[str, BrokerScheme]] = {
-    "redis": BrokerScheme(engine=Engine.REDIS, state_url=_same_server),
-    "rediss": BrokerScheme(engine=Engine.REDIS, state_url=_same_server),
-    "redis+socket": BrokerScheme(engine=Engine.REDIS, state_url=_same_socket),
-    "sentinel": BrokerScheme(engine=Engine.REDIS, state_url=_none),
-    "amqp": BrokerScheme(engine=Engine.RABBITMQ, state_url=_none, options=frozenset()),
-    "amqps": BrokerScheme(engine=Engine.RABBITMQ, state_url=_none, options=frozenset(TLS_OPTIONS)),
-}
+#: Scheme of the broker -> what may stand behind a question mark, where that is not whatever kombu takes.
+_BROKER_OPTIONS: Final[Mapping[str, frozenset[str]]] = {"amqp": frozenset(), "amqps": frozenset(AMQP_TLS_OPTIONS)}
 STATE_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
@@ -80,24 +57,19 @@ def masked_url(url: str) -> str:
 
     A lone word before the host is taken for a password too, since people forget the colon.
     """
-    return ";".join(_masked(part) for part in broker_urls(url))
+    return ";".join(_masked(part) for part in _NEXT_BROKER.split(url))
 
 
 def state_url_of(broker_url: str) -> str | None:
     """Return the address of the broker's server as a state server, or None when it cannot be one."""
-    if len(broker_urls(broker_url)) > 1:
+    if len(_NEXT_BROKER.split(broker_url)) > 1:
         return None
-    return BROKER_SCHEMES[scheme_of(broker_url)].state_url(broker_url)
+    return BROKER_SCHEMES[scheme_of(broker_url)](broker_url)
 
 
 def broker_urls(url: str) -> list[str]:
     """Return the address of each broker of a list."""
     return _NEXT_BROKER.split(url)
-
-
-def engine_of(broker_url: str) -> Engine:
-    """Return what kind of server a checked address leads to."""
-    return BROKER_SCHEMES[scheme_of(broker_url)].engine
 
 
 def scheme_of(url: str) -> str:
@@ -115,7 +87,7 @@ def checked_broker_url(url: str) -> str:
     parts = broker_urls(url)
     for part in parts:
         _check_server(part, tuple(BROKER_SCHEMES))
-        _check_options(part, BROKER_SCHEMES[scheme_of(part)].options)
+        _check_options(part)
     if len({scheme_of(part) for part in parts}) > 1:
         raise ValueError("must name brokers of one kind, with the same scheme")
     return url
@@ -168,7 +140,8 @@ def _check_server(url: str, schemes: tuple[str, ...]) -> None:
         raise ValueError(rule) from exc
 
 
-def _check_options(url: str, known: frozenset[str] | None) -> None:
+def _check_options(url: str) -> None:
+    known = _BROKER_OPTIONS.get(scheme_of(url))
     if known is not None and not parse_qs(urlsplit(url).query, keep_blank_values=True).keys() <= known:
         raise ValueError(f"may have {'only the options ' + ', '.join(sorted(known)) if known else 'no options'}")
 

@@ -13,36 +13,35 @@ from celery import Celery, signals
 
 from dispatcher import publishing, routing
 from dispatcher.broker_connection import Brokers
-from dispatcher.broker_tls import connecting
+from dispatcher.amqp_tls import connecting
 from dispatcher.push_types import Lane
 from dispatcher.settings import Settings
-from dispatcher.settings_urls import Engine, engine_of, scheme_of
+from dispatcher.settings_urls import scheme_of
 from workers import logs, tasks
 
-#: How messages are consumed from each kind of broker.
-CONSUMING: Final[Mapping[Engine, Mapping[str, Any]]] = {
-    Engine.REDIS: {
-        "worker_disable_prefetch": True,
-        "broker_transport_options": {
-            "priority_steps": [0],
-            "socket_connect_timeout": 5,
-            "socket_timeout": 10,
-            "socket_keepalive": True,
-            "health_check_interval": 25,
-            # A message popped by a worker that dies is found by a marker, much sooner than Redis' own list of
-            # unacknowledged messages would give it back, and for half the cost.
-            "ack_emulation": False,
-            "client_name": "apns-worker",
-        },
-    },
-    Engine.RABBITMQ: {
-        # A message is acknowledged when it starts, so this is what may wait in a worker that is full. With one of each
-        # queue the queues of a lane come in turn, and what this worker cannot take yet another can.
-        "consumer_prefetch_count": 1,
-        "broker_heartbeat": 10,  # a connection that is silent for twice as long is given up
-        "broker_transport_options": {"client_properties": {"connection_name": "apns-worker"}},
+_REDIS: Final[Mapping[str, Any]] = {
+    "worker_disable_prefetch": True,
+    "broker_transport_options": {
+        "priority_steps": [0],
+        "socket_connect_timeout": 5,
+        "socket_timeout": 10,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+        # A message popped by a worker that dies is found by a marker, much sooner than Redis' own list of
+        # unacknowledged messages would give it back, and for half the cost.
+        "ack_emulation": False,
+        "client_name": "apns-worker",
     },
 }
+_RABBITMQ: Final[Mapping[str, Any]] = {
+    # A message is acknowledged when it starts, so this is what waits in a worker that is full. With one of each queue
+    # the queues of a lane come in turn, and whatever this worker cannot take another may.
+    "consumer_prefetch_count": 1,
+    "broker_heartbeat": 10,  # a connection that is silent for twice as long is given up
+    "broker_transport_options": {"client_properties": {"connection_name": "apns-worker"}},
+}
+#: How messages are consumed, by the scheme of the broker's address; any other leads to a Redis.
+CONSUMING: Final[Mapping[str, Mapping[str, Any]]] = {"amqp": _RABBITMQ, "amqps": _RABBITMQ}
 
 #: Transports that survive garbage in a queue, by the scheme of the broker's address.
 TRANSPORTS: Final[Mapping[str, str]] = {
@@ -78,7 +77,7 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        **CONSUMING[engine_of(broker_url)],
+        **CONSUMING.get(scheme_of(broker_url), _REDIS),
         **connecting(broker_url),
     )
     tasks.register(app)
@@ -97,11 +96,11 @@ def survive_garbage(conf: Any, **_: Any) -> None:
 @signals.celeryd_after_setup.connect
 def consume_whole_lanes(instance: Any, **_: Any) -> None:
     """Let a worker of a lane consume all of the lane's queues, though it was started with only one of them."""
-    selected = instance.app.amqp.queues.consume_from
-    for queue in list(selected):
+    queues = instance.app.amqp.queues
+    for queue in list(queues.consume_from):
         for sibling in routing.LANE_QUEUES.get(routing.QUEUE_LANES.get(queue, Lane.ALERT), ()):
-            if queue in routing.QUEUE_LANES and sibling not in selected:
-                instance.app.amqp.queues.select_add(sibling)
+            if queue in routing.QUEUE_LANES and sibling not in queues.consume_from:
+                queues.select_add(queues[sibling])  # by its name alone it would be declared without its arguments
 
 
 app = make_app(Settings.from_env())

@@ -1,4 +1,4 @@
-"""TLS to brokers: the server's certificate and name are always verified."""
+"""TLS to RabbitMQ: the server's certificate and name are always verified."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from dispatcher.settings_urls import TLS_OPTIONS, broker_urls, scheme_of
+from dispatcher.settings_urls import AMQP_TLS_OPTIONS, broker_urls, scheme_of
 
 
 def _rabbitmq_tls(broker_url: str) -> dict[str, Any]:
     # kombu hands options of the address to py-amqp under names that it does not know.
     parts = [urlsplit(part) for part in broker_urls(broker_url)]
     given = [dict(parse_qsl(part.query)) for part in parts]
-    options = {TLS_OPTIONS[name]: value for query in reversed(given) for name, value in query.items()}
+    options = {AMQP_TLS_OPTIONS[name]: value for query in reversed(given) for name, value in query.items()}
     return {
         "broker_url": ";".join(part._replace(query="").geturl() for part in parts),
         # None: the name of the host that is connected to; without this entry no name is verified.
