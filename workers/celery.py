@@ -12,8 +12,8 @@ from typing import Any, Final
 from celery import Celery, signals
 
 from dispatcher import publishing, routing
-from dispatcher.broker_connection import Brokers
 from dispatcher.amqp_tls import connecting
+from dispatcher.broker_connection import Brokers
 from dispatcher.push_types import Lane
 from dispatcher.settings import Settings
 from dispatcher.settings_urls import scheme_of
@@ -37,7 +37,7 @@ _RABBITMQ: Final[Mapping[str, Any]] = {
     # A message is acknowledged when it starts, so this is what waits in a worker that is full. With one of each queue
     # the queues of a lane come in turn, and whatever this worker cannot take another may.
     "consumer_prefetch_count": 1,
-    "broker_heartbeat": 10,  # a connection that is silent for twice as long is given up
+    "broker_heartbeat": 5,  # a connection that is silent for twice as long is given up
     "broker_transport_options": {"client_properties": {"connection_name": "apns-worker"}},
 }
 #: How messages are consumed, by the scheme of the broker's address; any other leads to a Redis.
