@@ -15,7 +15,7 @@ from kombu import Queue
 from kombu.exceptions import KombuError
 
 from dispatcher import deadline, routing
-from dispatcher.broker_connection import Brokers
+from dispatcher.broker_connection import OwnBrokers
 from dispatcher.publishing import broker_conf, queues
 from dispatcher.sweeping import Message
 
@@ -28,7 +28,7 @@ def make_celery(broker_url: str, *, timeout_s: float) -> Celery:
 
     It is never the current app, so the web app's own Celery stays what it is.
     """
-    app = Celery("apns-producer", amqp=Brokers, set_as_current=False, fixups=[])
+    app = Celery("apns-producer", amqp=OwnBrokers, set_as_current=False, fixups=[])
     app.conf.update(
         task_queues=queues(broker_url),
         task_create_missing_queues=False,
@@ -70,9 +70,11 @@ class Publisher:
         return self._send(task, [app], app, queue=Queue(queue), declare=[])
 
     def close(self) -> None:
-        """Close every connection."""
-        with deadline.within(self._timeout_s):
-            self._celery.close()
+        """Close every connection; the next publication would open another."""
+        connections = self._celery.producer_pool.connections
+        connections.force_close_all(close_pool=False)
+        connections.setup()
+        self._celery.close()
 
     def _send(self, task: str, args: list[Any], summary: str, **where: Any) -> bool:
         if monotonic() < self._paused_until:

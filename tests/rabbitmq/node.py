@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
 import shutil
 import signal
 import socket
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,25 +19,40 @@ import amqp
 
 from dispatcher.dev.children import Child, Guard, wait_until_ready
 from dispatcher.dev.ports import HOST, free_port
+from dispatcher.dev.simulator.certificates import (
+    CA_FILE,
+    SERVER_CERTIFICATE_FILE,
+    SERVER_KEY_FILE,
+    open_tls_context,
+)
 
 PROGRAM: Final = "rabbitmq-server"
-USER: Final = "apns"
-PASSWORD: Final = "of tests"  # noqa: S105
+PASSWORD: Final = "of-tests"  # noqa: S105
+#: Where the fleet of the tests is, and where web apps publish with nobody there to read.
+FLEET_VHOST: Final = "/"
+WEB_VHOST: Final = "web"
+#: User -> what it may configure, write and read.
+USERS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "apns": (".*", ".*", ".*"),
+    "web": (r"^apns(\..*)?$", r"^(amq\.default|apns(\..*)?)$", r"^apns(\..*)?$"),
+}
 #: Packages put a program in the way that insists on the system's user and directories; behind it is this one.
 _BEHIND: Final = Path("/usr/lib/rabbitmq/bin") / PROGRAM
 _READY_WITHIN_S: Final = 60.0
 _HELD_BYTES: Final = 16_777_216
 
 _CONF: Final = """\
-default_user = {user}
-default_pass = {password}
 listeners.tcp.1 = {host}:{port}
+listeners.ssl.1 = {host}:{tls_port}
+ssl_options.cacertfile = {directory}/ca.pem
+ssl_options.certfile = {directory}/{certificate}
+ssl_options.keyfile = {directory}/{certificate_key}
+load_definitions = {directory}/definitions.json
 log.file = false
 log.console = true
 log.console.level = warning
 disk_free_limit.absolute = 10MB
 raft.wal_max_size_bytes = {held_bytes}
-{more}
 """
 
 
@@ -47,25 +66,33 @@ class Node:
 
     Args:
         directory: Where it keeps everything.
-        conf: More lines of its configuration file.
+
+    Attributes:
+        port: Where it answers.
+        tls_port: Where it answers over TLS, with the simulator's certificates.
     """
 
-    def __init__(self, directory: Path, *, conf: str = "") -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.port = free_port()
-        self._conf = conf
+        self.tls_port = free_port()
         self._epmd_port = free_port()
         self._resources = ExitStack()
         self._child: Child | None = None
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Where web apps publish."""
         return self.url_at(self.port)
 
-    def url_at(self, port: int) -> str:
-        """Return where it answers through something that stands before it."""
-        return f"amqp://{USER}:{PASSWORD.replace(' ', '%20')}@{HOST}:{port}//"
+    @property
+    def ca_file(self) -> Path:
+        """Who vouches for its certificate."""
+        return self.directory / CA_FILE
+
+    def url_at(self, port: int, *, user: str = "apns", vhost: str = WEB_VHOST) -> str:
+        """Return where it answers a user, through something that stands before it."""
+        return f"amqp://{user}:{PASSWORD}@{HOST}:{port}/{vhost}"
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -100,9 +127,9 @@ class Node:
         assert self._child is not None
         self._child.send_signal(signal.SIGCONT)
 
-    def connect(self) -> Any:
+    def connect(self, *, user: str = "apns", vhost: str = WEB_VHOST) -> Any:
         """Return a plain connection of py-amqp."""
-        connection = amqp.Connection(f"{HOST}:{self.port}", USER, PASSWORD)
+        connection = amqp.Connection(f"{HOST}:{self.port}", user, PASSWORD, virtual_host=vhost)
         connection.connect()
         return connection
 
@@ -117,9 +144,18 @@ class Node:
 
     def _write_files(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        values = {"user": USER, "password": PASSWORD, "host": HOST, "port": self.port, "held_bytes": _HELD_BYTES}
-        conf = _CONF.format(**values, more=self._conf)
+        open_tls_context(self.directory)
+        conf = _CONF.format(
+            host=HOST,
+            port=self.port,
+            tls_port=self.tls_port,
+            directory=self.directory,
+            certificate=SERVER_CERTIFICATE_FILE,
+            certificate_key=SERVER_KEY_FILE,
+            held_bytes=_HELD_BYTES,
+        )
         (self.directory / "rabbitmq.conf").write_text(conf, encoding="utf-8")
+        (self.directory / "definitions.json").write_text(json.dumps(_definitions()), encoding="utf-8")
         (self.directory / "enabled_plugins").write_text("[].", encoding="utf-8")
 
     def _launch(self, name: str, command: list[str]) -> Child:
@@ -156,3 +192,18 @@ class Node:
         except OSError:
             return False
         return True
+
+
+def _definitions() -> dict[str, Any]:
+    salt = b"salt"
+    digest = base64.b64encode(salt + hashlib.sha256(salt + PASSWORD.encode()).digest()).decode()
+    rights = ("configure", "write", "read")
+    return {
+        "users": [{"name": name, "password_hash": digest, "tags": ""} for name in USERS],
+        "vhosts": [{"name": vhost} for vhost in (FLEET_VHOST, WEB_VHOST)],
+        "permissions": [
+            {"user": name, "vhost": vhost, **dict(zip(rights, patterns, strict=True))}
+            for name, patterns in USERS.items()
+            for vhost in (FLEET_VHOST, WEB_VHOST)
+        ],
+    }
