@@ -79,7 +79,7 @@ def test_torn_connections(fleet: Any, network: Proxy) -> None:
         for _ in range(3):
             network.reset_all()
             sent = len(load.receipts)
-            fleet.wait_for(lambda sent=sent: len(load.receipts) > sent + 10 and network.connections > 3)  # type: ignore[misc]
+            fleet.wait_for(lambda sent=sent: len(load.receipts) > sent + 10 and network.connections > 3)
     assert_delivered_once(fleet, load)
 
 

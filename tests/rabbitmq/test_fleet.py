@@ -64,10 +64,10 @@ def test_every_lane_delivers_once(fleet: Any) -> None:
 def test_single_alerts_and_a_campaign_come_in_turn(fleet: Any, channel: Any) -> None:
     """Beside a backlog of a campaign each single alert waits for about one message of it, not for all before it."""
     fleet.hold_answers()
-    for number in range(400):
+    for number in range(200):
         fleet.push.send_many(APP, [device_token(number)], payload=ALERT, push_type="alert")
-    receipts = [fleet.push.alert(APP, device_token(10**4 + each), title="Hello") for each in range(100)]
-    assert waiting(channel, "apns.alert.bulk") > 300
+    receipts = [fleet.push.alert(APP, device_token(10**4 + each), title="Hello") for each in range(50)]
+    assert waiting(channel, "apns.alert.bulk") > 150
     fleet.release_answers()
     fleet.wait_until_settled()
     order = [request["apns_id"] for request in fleet.requests()]
@@ -127,7 +127,7 @@ def test_flower_shows_the_fleet(fleet: Any) -> None:
 def calls_sent(fleet: Any) -> int:
     """Return how many calls Flower has seen sent."""
     return sum(
-        (task["name"], task["result"]) == ("apns.voip", "'sent 1'")
+        (task["name"], str(task["result"]).strip("'")) == ("apns.voip", "sent 1")
         for task in shown(fleet, "/api/tasks?limit=10000").values()
     )
 
