@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo dev test coverage lint bench soak clean
+.PHONY: help demo dev test coverage lint bench soak chaos clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,10 @@ bench: .venv/.installed  ## how fast this machine enqueues and sends
 
 soak: .venv/.installed  ## an hour at 1,000 pushes a second; other long tests: APNS_LONG=1 make test ARGS='--timeout 3600'
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+chaos: .venv/.installed  ## 15 minutes of kills and bad networks, then one fault after another; ARGS=soak: two hours
+	@$(BIN)/python -m tests.chaos $(or $(ARGS),chaos)
+	@$(if $(ARGS),,$(BIN)/python -m tests.chaos faults)
 
 clean:  ## remove everything that make made
 	rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -18,6 +18,7 @@ from dispatcher.dev.simulator.config_file import write_config
 from dispatcher.dev.simulator.world import CONFIG_FILE, open_world
 from dispatcher.dev.stack import Stack
 from dispatcher.push_types import Environment
+from tests.running_fleet import Fleet
 
 ROOT: Final = Path(__file__).parents[1]
 _POLL_S: Final = 0.02
@@ -120,3 +121,16 @@ def start_stack(tmp_path: Path) -> Iterator[StartStack]:
             return stacks.enter_context(Stack(tmp_path / "stack", **options))
 
         yield start
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """Return a fleet without workers, on servers of its own."""
+    stack = Stack(tmp_path / "stack", lanes=())
+    stack.start()
+    running = Fleet(stack)
+    try:
+        yield running
+    finally:
+        running.close()
+        stack.stop()

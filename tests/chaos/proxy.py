@@ -70,6 +70,7 @@ class Proxy:
         self._dice = random.Random(seed)  # noqa: S311  (dice, no secrets)
         self._network = Network()
         self._pipes: set[_Pipe] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._trap: Callable[[Direction, bytes], bool] | None = None
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
@@ -99,6 +100,11 @@ class Proxy:
     def connections(self) -> int:
         """How many clients are connected."""
         return len(self._pipes)
+
+    @property
+    def client_ports(self) -> dict[int, int]:
+        """The client's port of each connection that is there, by the port that the server sees."""
+        return {pipe.port_at(1): pipe.port_at(0) for pipe in tuple(self._pipes) if len(pipe.writers) > 1}
 
     def set(self, network: Network) -> None:
         """Let the network be so from now on, for old and new connections."""
@@ -132,7 +138,7 @@ class Proxy:
 
     async def _listen(self) -> None:
         # The same port again after a time of refusing: clients know no other.
-        self._server = await asyncio.start_server(self._serve, HOST, self.port, limit=_CHUNK_BYTES)
+        self._server = await asyncio.start_server(self._accept, HOST, self.port, limit=_CHUNK_BYTES)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _set(self, network: Network) -> None:
@@ -154,10 +160,15 @@ class Proxy:
         if self._server is not None:
             self._server.close()
         await self._reset_all()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
+        for task in self._serving:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio's would complain loudly of being cancelled.
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pipe = _Pipe(writer)
@@ -213,6 +224,12 @@ class _Pipe:
 
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.writers = [client]
+
+    def port_at(self, end: int) -> int:
+        """Return the port that a client has at one end: 0 at its own, 1 as the server sees it."""
+        name = self.writers[end].get_extra_info("peername" if end == 0 else "sockname")
+        port: int = name[1]
+        return port
 
     def reset(self) -> None:
         """Tear both."""

@@ -13,7 +13,7 @@ from dispatcher.dev.children import poll
 from dispatcher.dev.simulator.device_tokens import Form, special_device_token
 from dispatcher.push_types import RING_TIME_S
 from tests.conftest import StartStack
-from tests.fleet.conftest import Fleet
+from tests.running_fleet import Fleet
 
 APP = "com.example.app"
 CALL = {"call": "8e21"}

@@ -20,7 +20,7 @@ from dispatcher.dev.simulator.settings import STRICT
 from dispatcher.dev.simulator.thread import SimulatorThread
 from dispatcher.dev.simulator.world import key_file
 from dispatcher.feedback import Outcome
-from tests.fleet.conftest import Fleet
+from tests.running_fleet import Fleet
 
 APP, KEY = "com.example.app", "KEYLEGACY0"
 #: Of another team, under another key.

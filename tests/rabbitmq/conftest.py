@@ -11,8 +11,8 @@ import pytest
 from dispatcher import Dispatcher, Settings, routing
 from dispatcher.dev.stack import Stack
 from tests.chaos.proxy import HOST, Network, Proxy
-from tests.fleet.conftest import Fleet
 from tests.rabbitmq.node import FLEET_VHOST, PROGRAM, Node, is_installed
+from tests.running_fleet import Fleet
 
 Send = Callable[[], Any]
 

@@ -37,7 +37,9 @@ class ApnsConnection(asyncio.Protocol):
         fault: What is wrong with the connection from its start.
 
     Attributes:
+        number: Tells connections apart.
         gone: Done when the connection is gone.
+        client_port: The client's port, once connected.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class ApnsConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send our SETTINGS."""
         self._transport = cast("asyncio.Transport", transport)
-        address = transport.get_extra_info("peername")[0]
+        address, self.client_port = transport.get_extra_info("peername")[:2]
         certificate = read_client_certificate(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
         self._credentials = Credentials(history=self._history_of(address), certificate=certificate)
         self._credentials.last_request_at = self._exchange.clock() if self._settings.idle_limit_s else None

@@ -119,6 +119,11 @@ class Simulator:
         """The newest requests, oldest first, as many as the settings let it remember."""
         return tuple(self._log.requests)
 
+    @property
+    def clients(self) -> dict[int, int]:
+        """The client's port of each connection that is there, by its number in the request log."""
+        return {connection.number: connection.client_port for connection in self._connections}
+
     async def __aenter__(self) -> Self:
         """Start."""
         await self.start()
