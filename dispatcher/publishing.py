@@ -12,10 +12,10 @@ from dispatcher import routing
 from dispatcher.amqp_tls import connecting
 from dispatcher.settings_urls import broker_urls, scheme_of
 
-#: Names of queues are addressed as they are; Celery wants an exchange to declare them with.
+#: Queues of RabbitMQ are addressed by their names; this is only what Celery declares them with, which it must.
 EXCHANGE: Final = Exchange("apns")
 
-#: Where RabbitMQ puts what a worker refused: the queue with this before its name.
+#: RabbitMQ puts what a worker refused into the queue with this before its name.
 GARBAGE_PREFIX: Final = "_garbage."
 REFUSED_TO: Final = "x-dead-letter-routing-key"
 
@@ -25,16 +25,16 @@ class Publishing:
     """How messages are published through one kind of broker.
 
     Attributes:
-        queue_arguments: Of a queue of ours, given its name.
+        queue: A queue of ours, declared in full, given its name.
         conf: Celery's settings, given the seconds a publication may take and the number of brokers.
     """
 
-    queue_arguments: Callable[[str], Mapping[str, Any]]
+    queue: Callable[[str], Queue]
     conf: Callable[[float, int], Mapping[str, Any]]
 
 
-def _no_arguments(_queue: str) -> Mapping[str, Any]:
-    return {}
+def _redis_queue(name: str) -> Queue:
+    return Queue(name, routing_key=name)
 
 
 def _redis_conf(timeout_s: float, brokers: int) -> Mapping[str, Any]:
@@ -50,12 +50,9 @@ def _redis_conf(timeout_s: float, brokers: int) -> Mapping[str, Any]:
     }
 
 
-def _replicated(queue: str) -> Mapping[str, Any]:
-    return {
-        "x-queue-type": "quorum",
-        "x-dead-letter-exchange": "",
-        REFUSED_TO: GARBAGE_PREFIX + queue,
-    }
+def _rabbitmq_queue(name: str) -> Queue:
+    arguments = {"x-queue-type": "quorum", "x-dead-letter-exchange": "", REFUSED_TO: GARBAGE_PREFIX + name}
+    return Queue(name, EXCHANGE, routing_key=name, queue_arguments=arguments)
 
 
 def _rabbitmq_conf(_timeout_s: float, brokers: int) -> Mapping[str, Any]:
@@ -69,18 +66,15 @@ def _rabbitmq_conf(_timeout_s: float, brokers: int) -> Mapping[str, Any]:
     }
 
 
-_REDIS: Final = Publishing(queue_arguments=_no_arguments, conf=_redis_conf)
-_RABBITMQ: Final = Publishing(queue_arguments=_replicated, conf=_rabbitmq_conf)
+_REDIS: Final = Publishing(queue=_redis_queue, conf=_redis_conf)
+_RABBITMQ: Final = Publishing(queue=_rabbitmq_queue, conf=_rabbitmq_conf)
 #: By the scheme of the broker's address; any other leads to a Redis.
 PUBLISHING: Final[Mapping[str, Publishing]] = {"amqp": _RABBITMQ, "amqps": _RABBITMQ}
 
 
 def queues(broker_url: str) -> list[Queue]:
     """Return every queue of ours, declared in full."""
-    arguments = _row(broker_url).queue_arguments
-    return [
-        Queue(name, EXCHANGE, routing_key=name, queue_arguments=dict(arguments(name))) for name in routing.QUEUE_LANES
-    ]
+    return [_row(broker_url).queue(name) for name in routing.QUEUE_LANES]
 
 
 def broker_conf(broker_url: str, *, timeout_s: float) -> dict[str, Any]:

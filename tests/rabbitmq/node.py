@@ -34,7 +34,7 @@ WEB_VHOST: Final = "web"
 #: User -> what it may configure, write and read.
 USERS: Final[Mapping[str, tuple[str, str, str]]] = {
     "apns": (".*", ".*", ".*"),
-    "web": (r"^apns(\..*)?$", r"^(amq\.default|apns(\..*)?)$", r"^apns(\..*)?$"),
+    "web": (r"^apns(\..*)?$", r"^(amq\.default|apns(\..*)?)$", r"^apns$"),
 }
 #: Packages put a program in the way that insists on the system's user and directories; behind it is this one.
 _BEHIND: Final = Path("/usr/lib/rabbitmq/bin") / PROGRAM

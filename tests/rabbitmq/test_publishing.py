@@ -33,7 +33,7 @@ ARGUMENTS: Final = {
     "x-dead-letter-routing-key": f"_garbage.{QUEUE}",
 }
 
-PushThrough = Callable[[str], Dispatcher]
+PushThrough = Callable[..., Dispatcher]
 
 
 def is_queued(push: Dispatcher) -> bool:
@@ -107,9 +107,13 @@ def test_a_connection_that_has_ended_is_replaced_before_it_is_used(
 
 def test_a_dispatcher_is_shared_by_threads(queues: Any, node: Node, push_through: PushThrough) -> None:
     """Twice as many threads as connections: each receipt says queued, and the queue holds as many messages."""
-    push = push_through(node.url)
+    push = push_through(node.url, APNS_TIMEOUT="20")
     answers: list[bool] = []
-    threads = [threading.Thread(target=lambda: answers.extend(is_queued(push) for _ in range(5))) for _ in range(20)]
+
+    def send() -> None:
+        answers.extend(push.alert(APP, device_token(1), title="Hello").queued for _ in range(5))
+
+    threads = [threading.Thread(target=send) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -177,10 +181,11 @@ def test_purge_empties_a_queue(queues: Any, node: Node, push_through: PushThroug
 
 @pytest.mark.usefixtures("queues")
 def test_a_web_apps_user_publishes_and_cannot_read(node: Node, push_through: PushThrough) -> None:
-    """With the rights that deploy/README.md names it can send to our queues."""
+    """With the rights that deploy/README.md names it can send to the queues that workers have made."""
+    assert is_queued(push_through(node.url)), "as a worker's user"
     assert is_queued(push_through(node.url_at(node.port, user="web")))
     with node.connect(user="web") as connection, pytest.raises(amqp.AccessRefused):
-        connection.channel().basic_get("_garbage.apns.alert")
+        connection.channel().basic_get(QUEUE)
 
 
 @pytest.mark.usefixtures("queues")
