@@ -25,16 +25,23 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield running
 
 
+@pytest.fixture
+def network(node: Node) -> Iterator[Proxy]:
+    """Put a network between RabbitMQ and a web app."""
+    with Proxy(HOST, node.port) as proxy:
+        yield proxy
+
+
 @pytest.fixture(scope="session")
 def session_network(node: Node) -> Iterator[Proxy]:
-    """Put a network between RabbitMQ and those who use it."""
+    """Put a network between RabbitMQ and the fleet."""
     with Proxy(HOST, node.port) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def network(session_network: Proxy) -> Iterator[Proxy]:
-    """Return that network; it is well again afterwards."""
+def fleet_network(session_network: Proxy) -> Iterator[Proxy]:
+    """Return the fleet's network; it is well again afterwards."""
     yield session_network
     session_network.set(Network())
 
