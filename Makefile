@@ -5,11 +5,11 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo dev test coverage lint bench soak chaos clean
+.PHONY: help demo dev test test-rabbitmq coverage lint bench soak chaos clean
 .DEFAULT_GOAL := help
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.installed  ## install, start everything here, push some thousands, account for each of them
 	@$(BIN)/apns-dispatcher demo $(ARGS)
@@ -19,6 +19,10 @@ dev: .venv/.installed  ## the same parts, kept running until Ctrl-C
 
 test: .venv/.tools  ## every test, in random order
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-rabbitmq: .venv/.tools  ## the tests that need RabbitMQ, and nothing else
+	@command -v rabbitmq-server >/dev/null || { echo "RabbitMQ is not installed: apt-get install rabbitmq-server" >&2; exit 1; }
+	@$(BIN)/python -m pytest $(or $(ARGS),tests/rabbitmq)
 
 coverage: .venv/.tools  ## every test, and which lines and branches none of them reached
 	@$(BIN)/python -m pytest --cov $(ARGS)

@@ -6,9 +6,9 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
-from dispatcher.settings_urls import each_server, scheme_of
+from dispatcher.settings_urls import AMQP_TLS_OPTIONS, broker_urls, scheme_of
 from dispatcher.topology import SENTINELS_PASSWORD, SENTINELS_USER, parse_sentinel, servers_query
 
 _CHOICES: Final = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -27,6 +27,14 @@ class BrokerAddress:
     url: str
     transport_options: Mapping[str, Any] = field(default_factory=dict)
     use_ssl: dict[str, Any] | Literal[False] = False
+
+    def conf(self, transport_options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return Celery's settings for where the broker is and how it proves that; more options of its transport go in."""
+        return {
+            "broker_url": self.url,
+            "broker_use_ssl": self.use_ssl,
+            "broker_transport_options": {**transport_options, **self.transport_options},
+        }
 
 
 def broker_address(url: str, *, timeout_s: float) -> BrokerAddress:
@@ -66,9 +74,21 @@ def _sentinel(url: str, timeout_s: float) -> BrokerAddress:
 
 def _over_tls(url: str, _timeout_s: float) -> BrokerAddress:
     # Of several brokers the first says how all are verified: kombu knows one set of arguments.
-    first = next(each_server(url))
+    first = broker_urls(url)[0]
     query = {name: values[-1] for name, values in parse_qs(urlsplit(first).query).items()}
     return BrokerAddress(url=url, use_ssl=_ssl_arguments(query))
+
+
+def _rabbitmq_over_tls(url: str, _timeout_s: float) -> BrokerAddress:
+    # kombu hands options of the address to py-amqp under names that it does not know.
+    parts = [urlsplit(part) for part in broker_urls(url)]
+    given = [dict(parse_qsl(part.query)) for part in parts]
+    options = {AMQP_TLS_OPTIONS[name]: value for query in reversed(given) for name, value in query.items()}
+    return BrokerAddress(
+        url=";".join(part._replace(query="").geturl() for part in parts),
+        # None: the name of the host that is connected to; without this entry no name is verified.
+        use_ssl={"server_hostname": None, **options},
+    )
 
 
 def _ssl_arguments(query: Mapping[str, str]) -> dict[str, Any]:
@@ -80,6 +100,7 @@ def _ssl_arguments(query: Mapping[str, str]) -> dict[str, Any]:
 
 
 _SPELLINGS: Final[Mapping[str, Callable[[str, float], BrokerAddress]]] = {
+    "amqps": _rabbitmq_over_tls,
     "rediss": _over_tls,
     "sentinel": _sentinel,
     "sentinels": _sentinel,

@@ -9,21 +9,18 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final
 
+from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import KombuError
 
-from dispatcher import routing
-from dispatcher.broker_address import broker_address
+from dispatcher import deadline, routing
+from dispatcher.broker_connection import OwnBrokers
+from dispatcher.publishing import broker_conf, queues
 from dispatcher.sweeping import Message
 
 #: After a failed publication the broker is left alone for this long: the sweep publishes what waits.
 PAUSE_S: Final = 5.0
-
-
-def queues() -> list[Queue]:
-    """Return every queue, declared in full."""
-    return [Queue(name, routing_key=name) for name in routing.QUEUE_LANES]
 
 
 def make_celery(broker_url: str, *, timeout_s: float) -> Celery:
@@ -31,24 +28,15 @@ def make_celery(broker_url: str, *, timeout_s: float) -> Celery:
 
     It is never the current app, so the web app's own Celery stays what it is.
     """
-    address = broker_address(broker_url, timeout_s=timeout_s)
-    app = Celery("apns-producer", broker=address.url, set_as_current=False, fixups=[])
+    app = Celery("apns-producer", amqp=OwnBrokers, set_as_current=False, fixups=[])
     app.conf.update(
-        task_queues=queues(),
+        task_queues=queues(broker_url),
         task_create_missing_queues=False,
         task_ignore_result=True,
         task_publish_retry=False,
         broker_connection_timeout=timeout_s,
-        broker_use_ssl=address.use_ssl,
-        broker_transport_options={
-            "max_retries": 0,
-            "priority_steps": [0],
-            "socket_connect_timeout": timeout_s,
-            "socket_timeout": timeout_s,
-            "socket_keepalive": True,
-            "client_name": "apns-producer",
-            **address.transport_options,
-        },
+        broker_pool_acquire_timeout=timeout_s,
+        **broker_conf(broker_url, timeout_s=timeout_s),
     )
     return app
 
@@ -58,6 +46,7 @@ class Publisher:
 
     def __init__(self, celery_app: Celery) -> None:
         self._celery = celery_app
+        self._timeout_s = float(celery_app.conf.broker_connection_timeout)
         self._paused_until = 0.0
 
     def publish(self, message: Message) -> bool:
@@ -81,17 +70,21 @@ class Publisher:
         return self._send(task, [app], app, queue=Queue(queue), declare=[])
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; the next publication would open another."""
+        connections = self._celery.producer_pool.connections
+        connections.force_close_all(close_pool=False)
+        connections.setup()
         self._celery.close()
 
     def _send(self, task: str, args: list[Any], summary: str, **where: Any) -> bool:
         if monotonic() < self._paused_until:
             return False
         try:
-            self._celery.send_task(
-                task, args=args, ignore_result=True, retry=False, argsrepr=f"({summary})", kwargsrepr="{}", **where
-            )
-        except (KombuError, OSError):
+            with deadline.within(self._timeout_s):
+                self._celery.send_task(
+                    task, args=args, ignore_result=True, retry=False, argsrepr=f"({summary})", kwargsrepr="{}", **where
+                )
+        except (KombuError, AMQPError, OSError):
             self._paused_until = monotonic() + PAUSE_S
             return False
         return True

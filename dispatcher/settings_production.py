@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from dispatcher.settings_urls import LOCAL_SCHEMES, SECURE_SCHEMES, each_server, scheme_of
+from dispatcher.settings_urls import LOCAL_SCHEMES, SECURE_SCHEMES, broker_urls, scheme_of
 
 _LOOPBACK_NAME: Final = re.compile(r"(.+\.)?localhost")
 
@@ -30,7 +30,7 @@ class _Rule:
 def address_problems(variable: str, url: str) -> Iterator[str]:
     """Yield what production refuses of a variable's address, or addresses; never shows one: it may hold a password."""
     for rule in _RULES:
-        if any(rule.is_broken(server) for server in each_server(url)):
+        if any(rule.is_broken(server) for server in broker_urls(url)):
             yield f"{variable} {rule.problem}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -65,6 +65,14 @@ _NO_BROKERS: Final = dict.fromkeys(
     "is a cluster, which Celery cannot use as a broker; write it to APNS_STATE_URL and give Celery another server",
 )
 STATE_SCHEMES: Final = tuple(TOPOLOGIES)
+#: Files for TLS to RabbitMQ, as its address names them -> as py-amqp names them.
+AMQP_TLS_OPTIONS: Final[Mapping[str, str]] = {
+    "ssl_ca_certs": "ca_certs",
+    "ssl_certfile": "certfile",
+    "ssl_keyfile": "keyfile",
+}
+#: Scheme of the broker -> what may stand behind a question mark, where that is not whatever kombu takes.
+_BROKER_OPTIONS: Final[Mapping[str, frozenset[str]]] = {"amqp": frozenset(), "amqps": frozenset(AMQP_TLS_OPTIONS)}
 
 
 def masked_url(url: str) -> str:
@@ -75,16 +83,16 @@ def masked_url(url: str) -> str:
     return ";".join(_masked(part) for part in _NEXT_BROKER.split(url))
 
 
-def each_server(url: str) -> Iterator[str]:
-    """Yield the address of each server of a broker's address."""
-    yield from _NEXT_BROKER.split(url)
-
-
 def state_url_of(broker_url: str) -> str | None:
     """Return the address of the broker's server as a state server, or None when it cannot be one."""
     if len(_NEXT_BROKER.split(broker_url)) > 1:
         return None
     return BROKER_SCHEMES[scheme_of(broker_url)](broker_url)
+
+
+def broker_urls(url: str) -> list[str]:
+    """Return the address of each broker of a list."""
+    return _NEXT_BROKER.split(url)
 
 
 def scheme_of(url: str) -> str:
@@ -99,8 +107,12 @@ def checked_broker_url(url: str) -> str:
     Raises:
         ValueError: It cannot be understood. Never shows the address: it may hold a password.
     """
-    for part in _NEXT_BROKER.split(url):
+    parts = broker_urls(url)
+    for part in parts:
         _check_broker(part)
+        _check_options(part)
+    if len({scheme_of(part) for part in parts}) > 1:
+        raise ValueError("must name brokers of one kind, with the same scheme")
     return url
 
 
@@ -170,6 +182,12 @@ BROKER_CHECKS: Final[Mapping[str, Callable[[str], object]]] = {
     "sentinel": parse_sentinel,
     "sentinels": parse_sentinel,
 }
+
+
+def _check_options(url: str) -> None:
+    known = _BROKER_OPTIONS.get(scheme_of(url))
+    if known is not None and not parse_qs(urlsplit(url).query, keep_blank_values=True).keys() <= known:
+        raise ValueError(f"may have {'only the options ' + ', '.join(sorted(known)) if known else 'no options'}")
 
 
 def _masked(url: str) -> str:

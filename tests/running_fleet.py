@@ -48,7 +48,11 @@ class Fleet:
         device_tokens = (device_token(10**6 + each) for each in range(number))
         self.push.send_many(APP, device_tokens, payload=payload, push_type=push_type)
         self.wait_until_settled()
-        self._forgotten = len(self.requests())
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what the simulator has seen and what was counted until now."""
+        self._forgotten += len(self.requests())
         self._counted_before = self._count_all()
 
     def wait_for(self, is_so: Callable[[], bool], *, within_s: float = 30.0) -> None:

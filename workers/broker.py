@@ -3,6 +3,7 @@
     app.conf.broker_transport = "workers.broker:Transport"           # redis:// and rediss:// only
     app.conf.broker_transport = "workers.broker:SentinelTransport"   # sentinel:// only
     app.conf.worker_consumer = "workers.broker:Consumer"             # any broker
+    app.conf.consumer_prefetch_count = 1                             # optional, RabbitMQ: unacknowledged per queue
 
 Whoever can write to a queue can otherwise end every worker that reads it: kombu parses the bytes it popped, and Celery
 the message, without a guard, and what they raise leaves the worker's event loop. What Celery does refuse by itself it
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from queue import Empty
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import structlog
 from celery import signals
@@ -30,6 +31,8 @@ from kombu.transport import redis as kombu_redis
 from redis import Redis
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+
+from workers.amqp_broker import GarbageQueues
 
 KEPT_MESSAGES: Final = 20
 KEPT_BYTES: Final = 65_536
@@ -172,6 +175,28 @@ class Consumer(CeleryConsumer):
 
     connection_errors: tuple[type[Exception], ...]
     channel_errors: tuple[type[Exception], ...]
+
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[valid-type,misc]
+        """Celery's steps, without its queues for delays, which we never ask a broker for."""
+
+        default_steps: ClassVar[list[Any]] = [
+            *(step for step in CeleryConsumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")),
+            GarbageQueues,
+        ]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._fixed_prefetch_count: int | None = options["app"].conf.get("consumer_prefetch_count")
+        if self._fixed_prefetch_count:
+            options["initial_prefetch_count"] = self._fixed_prefetch_count
+        super().__init__(*args, **options)
+
+    @property
+    def max_prefetch_count(self) -> int:
+        """What Celery goes back to after it has reconnected."""
+        return self._fixed_prefetch_count or super().max_prefetch_count
+
+    def _update_prefetch_count(self, index: int = 0) -> Any:
+        return None if self._fixed_prefetch_count else super()._update_prefetch_count(index)  # type: ignore[misc]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
         """Guard the function that is called with every message."""

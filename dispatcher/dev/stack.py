@@ -52,6 +52,7 @@ class Stack:
         log_requests: Whether the simulator writes each request down; an hour of many of them fills gigabytes.
         background_spacing_s: Seconds between two background notifications of a device; None for each app's budget.
         state_url: Where the state is; None for the embedded server.
+        broker_url: The broker, which somebody else runs; None for the embedded server, which keeps the state anyway.
 
     Attributes:
         simulator_requests: The simulator's log, a JSON object per request.
@@ -59,7 +60,7 @@ class Stack:
         worker_env: Environment variables of workers where they differ from `env`; set them before workers start.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (by keyword, each says what it is)
         self,
         directory: Path,
         *,
@@ -71,8 +72,10 @@ class Stack:
         log_requests: bool = True,
         background_spacing_s: float | None = None,
         state_url: str | None = None,
+        broker_url: str | None = None,
     ) -> None:
         self.directory = directory.resolve()
+        self._broker_url = broker_url
         self.simulator_requests = self.directory / "requests.jsonl"
         self.hold_file = self.directory / "hold"
         self.worker_env: dict[str, str] = {}
@@ -91,7 +94,7 @@ class Stack:
     def env(self) -> dict[str, str]:
         """The environment variables for whoever works with this stack, once its servers run."""
         return {
-            "APNS_BROKER_URL": self._server.url,
+            "APNS_BROKER_URL": self._broker_url or self._server.url,
             "APNS_STATE_URL": self.state_url,
             "APNS_CONFIG": str(self.config),
             "APNS_RECORD_KEYS_FILE": str(self.directory / _RECORD_KEYS_FILE),
@@ -249,6 +252,8 @@ class Stack:
 
     def _flower_listens(self) -> bool:
         """Tell whether Flower hears events: what workers say before is lost to it, though its pages are there."""
+        if self._broker_url:
+            return True  # not ours to ask
         for_events, for_commands = 1, int(bool(self._workers))
         patterns: Any = self._broker.pubsub_numpat()
         return bool(patterns >= for_events + for_commands)

@@ -269,7 +269,7 @@ class Bench:
 
     def leftovers(self) -> set[str]:
         """Return every key that tells of unfinished work."""
-        known = ("counters", "feedback", "clock", "seen:", "dead:", "sent:")
+        known = ("counters", "feedback", "clock", "seen:", "dead:", "sent:", "_kombu.binding")
         return {name for name in map(bytes.decode, self.redis.keys("*")) if not any(word in name for word in known)}
 
 

@@ -48,7 +48,7 @@ async def test_a_launch_with_the_news_drops_the_held_one(push: Dispatcher, bench
     assert push.device_online(APP, DEVICE_TOKEN, fetched=True, environment=other) is Released.NOTHING
     assert push.device_online(APP, DEVICE_TOKEN, fetched=True) is Released.DROPPED
     assert await deliver(worker, held) == "nothing to do"
-    assert bench.leftovers() <= {"apns.background", "_kombu.binding.apns.background"}
+    assert bench.leftovers() <= {"apns.background"}
 
 
 def test_gathering_and_collapsing_on_request(push: Dispatcher, state: Any) -> None:

@@ -142,6 +142,21 @@ def test_a_broker_of_another_kind_is_refused(url: str) -> None:
         checked_broker_url(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("amqp://host//?ssl_ca_certs=/ca.pem", "may have no options"),
+        ("amqps://host//?ssl_cert_reqs=none", "may have only the options ssl_ca_certs, ssl_certfile, ssl_keyfile"),
+        ("amqps://one;amqp://two", "must name brokers of one kind, with the same scheme"),
+        ("redis://one;amqp://two", "must name brokers of one kind, with the same scheme"),
+    ],
+)
+def test_a_broker_that_would_be_reached_in_another_way_is_refused(url: str, rule: str) -> None:
+    """The certificate of a RabbitMQ is always verified, and all brokers of a list are reached in the same way."""
+    with pytest.raises(ValueError, match=rf"^{rule}$"):
+        checked_broker_url(url)
+
+
 @pytest.mark.parametrize("url", ["amqp://host", "redis+socket:///x", "hunter2"])
 def test_a_state_server_of_another_kind_is_refused(url: str) -> None:
     """State needs a Redis: one server, a group that Sentinels watch, or a cluster."""
