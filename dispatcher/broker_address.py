@@ -29,7 +29,7 @@ class BrokerAddress:
     use_ssl: dict[str, Any] | Literal[False] = False
 
     def conf(self, transport_options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return Celery's settings for where the broker is and how it proves that; more options of its transport go in."""
+        """Return Celery's settings for where the broker is and how it proves that, with these options of transport."""
         return {
             "broker_url": self.url,
             "broker_use_ssl": self.use_ssl,
