@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.chaos.faults import connections, reaching, workers
+from tests.chaos.faults import answers, connections, reaching, workers
 from tests.chaos.rows import Row
 
-ROWS: Final[tuple[Row, ...]] = (*workers.ROWS, *connections.ROWS, *reaching.ROWS)
+ROWS: Final[tuple[Row, ...]] = (*workers.ROWS, *connections.ROWS, *reaching.ROWS, *answers.ROWS)
