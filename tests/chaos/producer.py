@@ -82,7 +82,10 @@ class Producer:
     def update(self) -> int:
         """Tell a device's app that there is news; a few devices get most of it."""
         self.version += 1
-        device, version = self.popular_device(), self.version
+        return self.update_of(self.popular_device(), self.version)
+
+    def update_of(self, device: str, version: int) -> int:
+        """Tell a device's app of a version."""
         receipt = self.until_accepted(
             lambda key: self.push.background(
                 APP, device, {"version": version}, idempotency_key=key, report=Report.EVERYTHING

@@ -166,6 +166,16 @@ class Rig:
             directory=self.directory,
         )
 
+    def start_program(self, name: str, arguments: Sequence[str]) -> Child:
+        """Start another Python program beside the workers, on their configuration."""
+        return self._guard.start(
+            name,
+            [sys.executable, *arguments],
+            log=self.directory / f"{name}.log",
+            env={**programs.environment(self.worker_env), "PYTHONPATH": _ROOT},
+            directory=self.directory,
+        )
+
     def sender(self) -> Producer:
         """Return a producer in this process, whose receipts count like those of others."""
         file = self._receipt_file()

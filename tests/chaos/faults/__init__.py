@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.chaos.faults import answers, connections, reaching, workers
+from tests.chaos.faults import answers, connections, garbage, keys, payloads, reaching, workers
 from tests.chaos.rows import Row
 
-ROWS: Final[tuple[Row, ...]] = (*workers.ROWS, *connections.ROWS, *reaching.ROWS, *answers.ROWS)
+
+_APPLE: Final = (*connections.ROWS, *reaching.ROWS, *answers.ROWS)
+_PAYLOADS: Final = (*payloads.ROWS, *garbage.ROWS)
+
+
+def _number(row: Row) -> int:
+    return int("".join(filter(str.isdigit, row.number)))
+
+
+ROWS: Final[tuple[Row, ...]] = (
+    *workers.ROWS,
+    *sorted(_APPLE, key=_number),
+    *sorted(_PAYLOADS, key=_number),
+    *keys.ROWS,
+)

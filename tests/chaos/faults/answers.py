@@ -68,7 +68,7 @@ def _one_device_overrun(directory: Path) -> Findings:
         for _ in range(HOT_TIMES):
             sender.alerts_to([HOT])
         steadily(rig, sender.alert, rate=80, seconds=2)
-        found = settled(rig, refused=rule.hits)
+        found = settled(rig).with_facts(refused=rule.hits)
         others_s = percentile(delays_s(rig, lambda each: each.device_token != HOT), 99)
         taken = [request.at for request in rig.arrived() if request.device_token == HOT and request.status == ACCEPTED]
         asked = min(request.at for request in rig.arrived() if request.device_token == HOT)
@@ -113,7 +113,7 @@ def _too_many_provider_tokens(directory: Path) -> Findings:
         steadily(rig, sender.alert, rate=60, seconds=2.4)  # Apple's 20 minutes on the scale of the rig
         rig.apns.faults.remove(rule)
         refused_for_s = time.time() - begun
-        found = settled(rig, refused=rule.hits, provider_tokens=provider_tokens(rig))
+        found = settled(rig).with_facts(refused=rule.hits, provider_tokens=provider_tokens(rig))
         alarms, rests = rig.told("apns_rests"), refused_for_s / 0.6 + 1
         outcomes = rig.account().outcomes
         return found.with_facts(alarms=f"{len(alarms)} in {refused_for_s / 0.002 / 60:.0f} scaled minutes").but(
@@ -132,7 +132,7 @@ def _clocks_differ(directory: Path) -> Findings:
         rig.wait_until_ready()
         sender = rig.sender()
         steadily(rig, sender.alert, rate=80, seconds=4)
-        found = settled(rig, provider_tokens=provider_tokens(rig))
+        found = settled(rig).with_facts(provider_tokens=provider_tokens(rig))
         requests = list(rig.arrived())
         refused = sum(request.status != ACCEPTED for request in requests)
         connections = len({request.connection for request in requests})

@@ -38,8 +38,8 @@ def _goodbyes_in_the_middle(directory: Path) -> Findings:
         fault = Fault(goaway=Goaway(streams_left_out=1), is_processed=False)
         rule = rig.apns.faults.add(fault, rate=0.03)
         steadily(rig, sender.bulk, rate=200, seconds=3)
-        found = settled(rig, goodbyes=rule.hits, streams_left_out=rule.hits)
-        return found.but(
+        found = settled(rig)
+        return found.with_facts(goodbyes=rule.hits).but(
             *unless(rule.hits >= 5, f"only {rule.hits} goodbyes"),
             *unless(found.duplicated == 0, f"{found.duplicated} repeated"),
         )
@@ -55,7 +55,7 @@ def _streams_reset(directory: Path) -> Findings:
         steadily(rig, sender.alert, rate=80, seconds=4)
         rig.apns.faults.clear()
         rig.incidents.append(Incident(cause="streams reset by Apple", begun=begun, ended=time.time()))
-        found = settled(rig, **{code.name: rule.hits for code, rule in rules.items()})
+        found = settled(rig).with_facts(**{code.name: rule.hits for code, rule in rules.items()})
         processed = _hits(rules[ErrorCodes.INTERNAL_ERROR], rules[ErrorCodes.NO_ERROR])
         return found.but(
             *unless(all(rule.hits for rule in rules.values()), "not every kind came"),
@@ -79,7 +79,7 @@ def _streams_never_answered(directory: Path) -> Findings:
         steadily(rig, sender.alert, rate=30, seconds=4)
         others_s = percentile(delays_s(rig, lambda each: not each.device_token.startswith(Form.SILENT)), 99)
         rig.incidents.append(Incident(cause="never answered", begun=begun, ended=time.time()))
-        found = settled(rig, others_p99=f"{others_s:.2f} s", provider_tokens=provider_tokens(rig))
+        found = settled(rig).with_facts(others_p99=f"{others_s:.2f} s", provider_tokens=provider_tokens(rig))
         return found.but(
             *unless(found.duplicated == SILENT, f"{found.duplicated} of {SILENT} repeated"),
             *unless(others_s <= NOT_HELD_UP_S, f"others came {others_s:.1f} s late"),
