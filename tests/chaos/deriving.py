@@ -2,8 +2,8 @@
 
     python -m tests.chaos.deriving 100
 
-Prints one line of JSON: how many different ones they made, by which it is known at the simulator, and how long the
-making took, from the barrier on. Each asks the state server for its time by a connection of its own, as workers do.
+Prints one line of JSON: what the simulator calls the ones they made, and how long the making took, from the barrier on
+and in the processor. Each asks the state server for its time by a connection of its own, as workers do.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def derive(settings: Settings, barrier: Barrier, result: Connection) -> None:
     with redis.Redis.from_url(settings.state_url.get_secret_value()) as state:
         state.ping()
         barrier.wait(60)
-        begun = time.perf_counter()
+        begun, work_begun = time.perf_counter(), time.process_time()
         seconds, microseconds = state.time()
         provider_token = tokens.current(key_id, seconds + microseconds / 1e6)
-        took_s = time.perf_counter() - begun
-    result.send((fingerprint(provider_token.jwt), took_s))
+        took_s, worked_s = time.perf_counter() - begun, time.process_time() - work_begun
+    result.send((fingerprint(provider_token.jwt), took_s, worked_s))
 
 
 def main() -> None:
@@ -50,9 +50,14 @@ def main() -> None:
     results = [receiving.recv() for receiving, _ in pipes]
     for process in processes:
         process.join()
-    took_s = sorted(each for _, each in results)
-    made = sorted({each for each, _ in results})
-    sys.stdout.write(json.dumps({"made": made, "p50_s": took_s[count // 2], "p99_s": took_s[count * 99 // 100]}) + "\n")
+    took_s, worked_s = (sorted(column) for column in list(zip(*results, strict=True))[1:])
+    found = {
+        "made": sorted({made for made, *_ in results}),
+        "p50_s": took_s[count // 2],
+        "p99_s": took_s[count * 99 // 100],
+        "worked_s": worked_s[count // 2],
+    }
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

