@@ -24,6 +24,7 @@ from dispatcher.dev.children import Child, ChildError, Guard, wait_until_ready
 from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.ports import HOST, free_port
 from dispatcher.dev.simulator.config_file import set_development
+from dispatcher.dev.users import Role, Users
 from dispatcher.push_types import Lane
 
 #: Long enough for a machine that is busy with other things.
@@ -46,6 +47,7 @@ class Stack:
         simulator_options: More of the simulator's command line.
         log_requests: Whether the simulator writes each request down; an hour of many of them fills gigabytes.
         background_spacing_s: Seconds between two background notifications of a device; None for each app's budget.
+        users: Whom the embedded server knows; None to let everybody do everything.
 
     Attributes:
         simulator_requests: The simulator's log, a JSON object per request.
@@ -63,6 +65,7 @@ class Stack:
         simulator_options: Sequence[str] = (),
         log_requests: bool = True,
         background_spacing_s: float | None = None,
+        users: Users | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.simulator_requests = self.directory / "requests.jsonl"
@@ -72,6 +75,7 @@ class Stack:
         self._development = {"retry_scale": retry_scale, "background_spacing_s": background_spacing_s}
         self._simulator_options = simulator_options
         self._log_requests = log_requests
+        self._users = users
         self._resources = ExitStack()
         self._numbers = {lane: count(1) for lane in Lane}
         self._workers: dict[Child, Lane] = {}
@@ -79,8 +83,13 @@ class Stack:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment variables for whoever works with this stack, once its servers run."""
-        return {"APNS_BROKER_URL": self._server.url, "APNS_CONFIG": str(self.config), "APNS_MODE": "development"}
+        """The environment variables for a web app that works with this stack, once its servers run."""
+        return self.env_of(Role.PRODUCER)
+
+    def env_of(self, role: Role) -> dict[str, str]:
+        """Return the environment variables for whoever has this role, once the servers run."""
+        broker_url = self._server.url_of(role)
+        return {"APNS_BROKER_URL": broker_url, "APNS_CONFIG": str(self.config), "APNS_MODE": "development"}
 
     @property
     def config(self) -> Path:
@@ -127,7 +136,7 @@ class Stack:
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
             self._guard = self._resources.enter_context(Guard())
-            self._server = EmbeddedServer(self.directory / "state", guard=self._guard)
+            self._server = EmbeddedServer(self.directory / "state", guard=self._guard, users=self._users)
             self._resources.enter_context(self._server)
             self._state = redis.Redis.from_url(self._server.url)
             self._resources.callback(self._state.close)
@@ -211,7 +220,7 @@ class Stack:
 
     def _launch_worker(self, lane: Lane) -> tuple[Child, Callable[[], bool]]:
         number = next(self._numbers[lane])
-        child = self._launch(f"{lane}-{number}", programs.worker(lane, number), self.env)
+        child = self._launch(f"{lane}-{number}", programs.worker(lane, number), self.env_of(Role.WORKER))
         self._workers[child] = lane
         return child, lambda: self._has_given_sign(child, lane)
 
@@ -220,7 +229,7 @@ class Stack:
         return any(sign.endswith(b":%d:%s" % (child.pid, lane.encode())) for sign in signs)
 
     def _launch_flower(self) -> tuple[Child, Callable[[], bool]]:
-        self._flower = self._launch("flower", programs.flower(self._flower_port), self.env)
+        self._flower = self._launch("flower", programs.flower(self._flower_port), self.env_of(Role.FLOWER))
         return self._flower, lambda: is_healthy(self._flower_port) and self._flower_listens()
 
     def _flower_listens(self) -> bool:
