@@ -36,6 +36,7 @@ class Doors:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._ports: dict[tuple[int, Role], int] = {}
+        self._servers: list[asyncio.Server] = []
 
     def port(self, server_port: int, role: Role) -> int:
         """Return the port of a role's door to a server; it is opened at the first call."""
@@ -60,10 +61,13 @@ class Doors:
             await asyncio.gather(_pass_on(reader, upstream[1]), _pass_on(upstream[0], writer))
 
         door = await asyncio.start_server(visit, HOST, 0)
+        self._servers.append(door)
         port: int = door.sockets[0].getsockname()[1]
         return port
 
     async def _close(self) -> None:
+        for door in self._servers:
+            door.close()
         visits = asyncio.all_tasks() - {asyncio.current_task()}
         for visit in visits:
             visit.cancel()
