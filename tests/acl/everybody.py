@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +48,6 @@ def on_push_feedback(records: list[Feedback]) -> None:
 """
 _SHOP_WORKER: Final = ("-A", "shop", "worker", "-c", "1", "-P", "solo", "--without-mingle", "--without-gossip")
 _FLEET_OPTIONS: Final = {"priority_steps": [0], "ack_emulation": False}
-_OPEN_API: Final = {"FLOWER_UNAUTHENTICATED_API": "true"}
 
 
 class Everybody:
@@ -142,18 +139,10 @@ class Everybody:
         (shop / "shop.py").write_text(_SHOP, encoding="utf-8")
         self._launch("shop", [sys.executable, "-m", "celery", *_SHOP_WORKER], Role.FEEDBACK, shop)
 
-    def start_viewer(self, port: int) -> None:
-        """Start one more Flower, as one that may only look."""
-        self._launch("viewer", programs.flower(port), Role.VIEWER, self.stack.directory)
-
     def heard(self) -> set[str]:
         """Return the apns ids of which the shop has heard."""
         lines = self.stack.directory / "shop" / "heard"
         return set(lines.read_text(encoding="utf-8").splitlines()) if lines.exists() else set()
-
-    def keys(self, kind: str) -> list[bytes]:
-        """Return the keys of a kind, of every shard."""
-        return list(self.admin.scan_iter(f"apns:{{??}}:{kind}:*", count=1000))
 
     def advance(self, seconds: float) -> None:
         """Move the clock of the whole fleet."""
@@ -161,21 +150,12 @@ class Everybody:
         for shard in range(ids.SHARDS):
             self.admin.set(redis_keys.clock(shard), self._clock_s)
 
-    @contextmanager
-    def answers_held(self) -> Iterator[None]:
-        """Let the simulator hold its answers back for a while."""
-        self.fleet.hold_answers()
-        try:
-            yield
-        finally:
-            self.fleet.release_answers()
-
     def close(self) -> None:
         """End everything that this started."""
         self._guard.stop(self._others, within_s=10)
         self.fleet.close()
 
     def _launch(self, name: str, command: list[str], role: Role, directory: Path) -> None:
-        env = programs.environment({**self.stack.env_of(role), **_OPEN_API})
+        env = programs.environment(self.stack.env_of(role))
         log = self.stack.directory / f"{name}.log"
         self._others.append(self._guard.start(name, command, log=log, env=env, directory=directory))

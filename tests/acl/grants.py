@@ -96,15 +96,18 @@ def samples(sent: Iterable[tuple[Role, Words]]) -> dict[Role, list[Words]]:
 
 def is_missed(admin: Any, permissions: Permissions, grant: Grant, commands: Sequence[Words]) -> bool:
     """Tell whether any of some commands would be refused to a user without one of its grants."""
-    admin.execute_command(
-        "ACL", "SETUSER", _TRIAL, "reset", "on", "nopass", "-@all", *permissions.without(grant)
-    )
+    admin.execute_command("ACL", "SETUSER", _TRIAL, "reset", "on", "nopass", "-@all", *permissions.without(grant))
     concerned = {word.removeprefix("+").partition("|")[0] for word in grant.bracket}
     pipeline = admin.pipeline(transaction=False)
     for words in commands:
         if words[0].decode().lower() in concerned:
             pipeline.execute_command("ACL", "DRYRUN", _TRIAL, *words)
     return any(reply != _ALLOWED for reply in pipeline.execute(raise_on_error=False))
+
+
+def is_permitted(admin: Any, user: str, words: Words) -> bool:
+    """Tell whether a user may send a command."""
+    return bool(admin.execute_command("ACL", "DRYRUN", user, *words) == _ALLOWED)
 
 
 def _spelled(bracket: tuple[str, ...]) -> str:

@@ -13,16 +13,13 @@ from dispatcher.messages import Publisher, make_celery
 from tests.acl.everybody import FEEDBACK_QUEUE, FEEDBACK_TASK, Everybody
 from tests.fleet.conftest import APP
 
-PAGES: Final = ("/workers?refresh=1", "/tasks", "/broker")
 _EXCHANGES: Final = ("celeryev", "celery.pidbox", "reply.celery.pidbox")
 _SWEEPERS: Final = (Role.WORKER, Role.FLOWER, Role.OPERATOR)
 
 
 def look_on(everybody: Everybody) -> None:
     """Look at Flower, ask for figures, and ask the workers."""
-    for path in PAGES:
-        with urlopen(f"{everybody.stack.flower_url}{path}", timeout=10) as answer:  # noqa: S310  our own address
-            assert answer.read()
+    everybody.fleet.wait_for(lambda: _shows_every_queue(everybody.stack.flower_url))
     with everybody.connect(Role.EXPORTER) as exporter:
         for ask in questions(exporter):
             ask()
@@ -31,6 +28,20 @@ def look_on(everybody: Everybody) -> None:
     receive_events(everybody)
     for role in _SWEEPERS:
         sweep_bindings(everybody, role)
+
+
+def _shows_every_queue(flower_url: str) -> bool:
+    """Let Flower ask the workers, and tell whether it has learnt from them which queues there are."""
+    for path in ("/workers?refresh=1", "/tasks"):
+        assert _page(f"{flower_url}{path}")
+    shown = _page(f"{flower_url}/broker")
+    return all(f">{queue}<" in shown for queue in routing.QUEUE_LANES)
+
+
+def _page(url: str) -> str:
+    with urlopen(url, timeout=10) as answer:  # noqa: S310  our own address
+        page: bytes = answer.read()
+    return page.decode()
 
 
 def questions(exporter: Any) -> Iterator[Callable[[], Any]]:
@@ -65,7 +76,8 @@ def take_and_give_back(everybody: Everybody) -> None:
         queue.get(timeout=5).requeue()
         queue.get(timeout=5)
         queue.close()
-    assert everybody.admin.llen(FEEDBACK_QUEUE) == 2  # noqa: PLR2004  both
+    assert everybody.admin.llen(FEEDBACK_QUEUE) == 2
+    everybody.admin.delete(FEEDBACK_QUEUE)
 
 
 def receive_events(everybody: Everybody) -> None:

@@ -10,9 +10,9 @@ import asyncio
 import codecs
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Thread
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -100,49 +100,41 @@ class UsersByDoor(Users):
         return Users.url(self, server_url, role)
 
 
-@dataclass(slots=True, kw_only=True)
 class Recorder:
-    """Listens to MONITOR until it is stopped.
+    """Listens to MONITOR until it is stopped."""
 
-    Attributes:
-        sent: Every command, by the role that sent it.
-    """
-
-    sent: list[tuple[Role, Words]] = field(default_factory=list)
-    _socket: socket.socket
-    _thread: Thread | None = None
-
-    @classmethod
-    def of(cls, url: str) -> Self:
+    def __init__(self, url: str) -> None:
         """Begin to listen to a server, as its administrator."""
         place = urlsplit(url)
-        connection = socket.create_connection((place.hostname or "", place.port or 0))
-        connection.sendall(f"AUTH {place.username} {place.password}\r\nMONITOR\r\n".encode())
-        lines = connection.makefile("rb")
-        assert [lines.readline(), lines.readline()] == [b"+OK\r\n", b"+OK\r\n"]
-        recorder = cls(_socket=connection)
-        recorder._thread = Thread(target=recorder._listen, args=(lines,), daemon=True)
-        recorder._thread.start()
-        return recorder
+        self._socket = socket.create_connection((place.hostname or "", place.port or 0))
+        self._socket.sendall(f"AUTH {place.username} {place.password}\r\nMONITOR\r\n".encode())
+        self._lines: list[bytes] = []
+        self._thread = Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def sent(self) -> list[tuple[Role, Words]]:
+        """Return every command so far, with the role that sent it."""
+        return list(_told(self._lines))
 
     def stop(self) -> None:
-        """Stop listening; what was sent before has been written down."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        """Stop listening."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._socket.close()
-        if self._thread:
-            self._thread.join()
 
-    def _listen(self, lines: Iterator[bytes]) -> None:
-        last = Role.ADMIN
-        with suppress(OSError, ValueError):
-            for line in lines:
-                found = _LINE.match(line)
-                if found is None:
-                    continue
-                if found["place"] != b"lua":
-                    last = _ROLES.get(found["place"].decode(), Role.ADMIN)
-                self.sent.append((last, _words(found["words"])))
+    def _listen(self) -> None:
+        with self._socket.makefile("rb") as lines:
+            self._lines.extend(lines)
+
+
+def _told(lines: Iterable[bytes]) -> Iterator[tuple[Role, Words]]:
+    last = Role.ADMIN
+    for line in lines:
+        if (found := _LINE.match(line)) is None:
+            continue
+        if found["place"] != b"lua":
+            last = _ROLES.get(found["place"].decode(), Role.ADMIN)
+        yield last, _words(found["words"])
 
 
 def _words(quoted: bytes) -> Words:

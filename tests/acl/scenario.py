@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
-from dispatcher import Cancellation, Dispatcher, Lane, Report, Settings, redis_keys, routing
-from dispatcher.dev.ports import HOST
+from dispatcher import Cancellation, Report, ids, redis_keys, routing, streams
 from dispatcher.dev.simulator.device_tokens import Form, device_token, special_device_token
-from dispatcher.dev.users import Role
-from tests.acl import onlookers
+from tests.acl import onlookers, takeover
 from tests.acl.everybody import THIRD, THIRD_KEY, Everybody
 from tests.fleet.conftest import APP
 
@@ -19,7 +17,6 @@ PAYLOAD: Final = {"aps": {"alert": "hi"}}
 LATER_S: Final = 3600.0
 #: Those that die, of both kinds.
 DEAD: Final = 2
-_FINISHED: Final = "1 dead letter dropped"
 
 
 def steps() -> Iterator[Callable[[Everybody], None]]:
@@ -30,11 +27,13 @@ def steps() -> Iterator[Callable[[Everybody], None]]:
     yield ask_and_cancel
     yield look_at_the_dead
     yield park_and_resume
-    yield lose_messages
-    yield lose_workers
+    yield takeover.lose_messages
+    yield takeover.lose_worker
+    yield bury_the_dead
     yield survive_garbage
     yield hear_back
     yield onlookers.look_on
+    yield stop
 
 
 def start(everybody: Everybody) -> None:
@@ -112,6 +111,13 @@ def look_at_the_dead(everybody: Everybody) -> None:
     everybody.command("health")
 
 
+def bury_the_dead(everybody: Everybody) -> None:
+    """Drop the dead letters that died again."""
+    everybody.fleet.wait_for(lambda: everybody.fleet.counters("dead_lettered") == 2 * DEAD)
+    assert "dropped" in everybody.command("dead", "drop", "--all")
+    assert "no dead letters" in everybody.command("dead", "list")
+
+
 def park_and_resume(everybody: Everybody) -> None:
     """Pause an app while pushes come in, change and cancel some of them, and let the rest go."""
     push, parked = everybody.push, _Parked(everybody)
@@ -142,7 +148,7 @@ class _Parked:
         device, push = self._everybody.new_device(), self._everybody.push
         self._alerts.append(push.alert(APP, device, title="parked").apns_id)
         self.sent[device] = push.background(APP, device, {"parked": 1}).apns_id
-        return len(self.alerts()) > 2 and len(self.slots()) > 3  # noqa: PLR2004  some are left when the pause ends
+        return len(self.alerts()) > 2 and len(self.slots()) > 3
 
     def alerts(self) -> list[str]:
         """Return the apns ids of parked alerts."""
@@ -155,61 +161,6 @@ class _Parked:
     def _is_parked(self, apns_id: str) -> bool:
         known = self._everybody.push.status(apns_id)
         return known is not None and known.state == "parked"
-
-
-def lose_messages(everybody: Everybody) -> None:
-    """Accept what no broker hears of: a marker finds it."""
-    env = everybody.stack.env
-    broken = {**env, "APNS_STATE_URL": env["APNS_BROKER_URL"], "APNS_BROKER_URL": f"redis://{HOST}:1/0"}
-    with Dispatcher(Settings.from_env(broken)) as push:
-        assert not push.alert(APP, everybody.new_device(), title="lost").queued
-    everybody.advance(10)
-    everybody.fleet.wait_until_settled()
-
-
-def lose_workers(everybody: Everybody) -> None:
-    """Kill workers with pushes in flight, which others take over when their leases have ended."""
-    push, fleet, stack = everybody.push, everybody.fleet, everybody.stack
-    # After a refusal Apple takes one push at a time, until it has accepted one.
-    push.alert(APP, everybody.new_device(), title="go on")
-    push.background(APP, everybody.new_device())
-    fleet.wait_until_settled()
-    with everybody.answers_held():
-        fleet.wait_for(lambda: _cancelled_in_flight(everybody, push.cancel) is Cancellation.BEING_SENT)
-        fleet.wait_for(lambda: "being sent" in _cancelled_in_flight(everybody, everybody.cancel_by_hand))
-        sent = {device: push.background(APP, device, {"sync": 1}).apns_id for device in everybody.new_devices(5)}
-        for apns_id in sent.values():
-            _wait_until_being_sent(everybody, apns_id)
-        cancelled, updated, fetched, *_ = sent
-        assert push.cancel(sent[cancelled]) is Cancellation.BEING_SENT
-        push.background(APP, updated, {"sync": 2})
-        push.device_online(APP, fetched, fetched=True)
-        last = push.alert(APP, everybody.new_device(), title="taken over")
-        _wait_until_being_sent(everybody, last.apns_id)
-        for child in stack.children:
-            if child.name.startswith((Lane.ALERT, Lane.BACKGROUND)):
-                child.kill()
-    stack.revive()
-    for lane in (Lane.ALERT, Lane.BACKGROUND):
-        everybody.admin.delete(redis_keys.turn(lane))  # it ends by itself, a while after its worker
-    everybody.advance(LATER_S)
-    fleet.wait_until_settled()
-    assert fleet.counters("dead_lettered") == 2 * DEAD
-    assert "dropped" in everybody.command("dead", "drop", "--all")
-
-
-def _cancelled_in_flight(everybody: Everybody, cancel: Callable[[str], str]) -> str:
-    alert = everybody.push.alert(APP, everybody.new_device(), title="stopped")
-    _wait_until_being_sent(everybody, alert.apns_id)
-    return cancel(alert.apns_id)
-
-
-def _wait_until_being_sent(everybody: Everybody, apns_id: str) -> None:
-    def is_being_sent() -> bool:
-        known = everybody.push.status(apns_id)
-        return known is not None and known.state == "being_sent"
-
-    everybody.fleet.wait_for(is_being_sent)
 
 
 def survive_garbage(everybody: Everybody) -> None:
@@ -228,6 +179,22 @@ def hear_back(everybody: Everybody) -> None:
     ended = {record.apns_id for record in records if record.app == APP}
     assert ended
     everybody.fleet.wait_for(lambda: ended <= everybody.heard())
+    everybody.fleet.wait_for(lambda: _is_passed_over(everybody.admin))
+
+
+def _is_passed_over(admin: Any) -> bool:
+    """Tell whether nothing is left for the feedback task, what is for other apps included."""
+    group = streams.task_group(APP).encode()
+    for stream in filter(admin.exists, map(redis_keys.feedback, range(ids.SHARDS))):
+        read = {each["name"]: each["last-delivered-id"] for each in admin.xinfo_groups(stream)}
+        if read.get(group) != admin.xinfo_stream(stream)["last-generated-id"]:
+            return False
+    return True
+
+
+def stop(everybody: Everybody) -> None:
+    """Let workers and Flower end in order."""
+    everybody.stack.stop_workers()
 
 
 def _in(seconds: float) -> float:
