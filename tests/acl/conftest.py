@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import pytest
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from dispatcher.dev.users import Role, Users
 
+#: redis-py takes a wrong password for a lost connection, and tries again.
+AT_ONCE: Final = Retry(NoBackoff(), 0)
 PASSWORDS: Final[Mapping[Role, str]] = {role: f"{role}-secret" for role in Role}
 
 
-class Spell(Protocol):
+class WriteUsers(Protocol):
     """Runs users.sh."""
 
-    def __call__(self, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        """Take what .env says."""
+    def __call__(self, file: Path, variables: Mapping[str, str]) -> str:
+        """Write a file with what .env says; return what users.sh tells."""
         ...
 
 
@@ -28,22 +32,28 @@ def env_of(passwords: Mapping[Role, str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def spell(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Spell:
+def write_users(root: Path, tmp_path_factory: pytest.TempPathFactory) -> WriteUsers:
     """Return a function that runs users.sh with an .env of its own."""
-    directory = tmp_path_factory.mktemp("users")
+    env = tmp_path_factory.mktemp("env") / ".env"
 
-    def run(variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        env = directory / ".env"
+    def write(file: Path, variables: Mapping[str, str]) -> str:
         env.write_text("".join(f"{name}={text}\n" for name, text in variables.items()), encoding="utf-8")
-        command = ["/bin/sh", str(root / "deploy/users.sh"), str(env)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = run_users_sh(root, file, env)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
 
-    return run
+    return write
+
+
+def run_users_sh(root: Path, file: Path, env: Path) -> subprocess.CompletedProcess[str]:
+    """Run users.sh and return how it ended."""
+    command = ["/bin/sh", str(root / "deploy/users.sh"), str(file), str(env)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
 @pytest.fixture(scope="session")
-def users(spell: Spell, tmp_path_factory: pytest.TempPathFactory) -> Users:
+def users(write_users: WriteUsers, tmp_path_factory: pytest.TempPathFactory) -> Users:
     """Return the users with their passwords."""
     acl_file = tmp_path_factory.mktemp("acl") / "users.acl"
-    acl_file.write_text(spell(env_of(PASSWORDS)).stdout, encoding="utf-8")
+    write_users(acl_file, env_of(PASSWORDS))
     return Users(acl_file=acl_file, passwords=PASSWORDS)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from dispatcher import Cancellation, Report, ids, redis_keys, routing, streams
 from dispatcher.dev.simulator.device_tokens import Form, device_token, special_device_token
 from tests.acl import onlookers, takeover
-from tests.acl.everybody import THIRD, THIRD_KEY, Everybody
+from tests.acl.everybody import FEEDBACK_QUEUE, THIRD, THIRD_KEY, Everybody
 from tests.fleet.conftest import APP
 
 PAYLOAD: Final = {"aps": {"alert": "hi"}}
@@ -171,15 +171,16 @@ def survive_garbage(everybody: Everybody) -> None:
 
 
 def hear_back(everybody: Everybody) -> None:
-    """Read feedback as the web app does, and in its own Celery worker."""
-    payload, devices = PAYLOAD, everybody.new_devices(3)
-    everybody.push.send_many(THIRD, devices, payload=payload, push_type="alert", report=Report.EVERYTHING)
-    everybody.fleet.wait_until_settled()
-    records = everybody.fleet.feedback("crm")
-    ended = {record.apns_id for record in records if record.app == APP}
+    """Read feedback as the web app does, and in its own Celery worker, which passes over what is for other apps."""
+    fleet = everybody.fleet
+    ended = {record.apns_id for record in fleet.feedback("crm") if record.app == APP}
     assert ended
-    everybody.fleet.wait_for(lambda: ended <= everybody.heard())
-    everybody.fleet.wait_for(lambda: _is_passed_over(everybody.admin))
+    fleet.wait_for(lambda: ended <= everybody.heard() and _is_passed_over(everybody.admin))
+    fleet.wait_for(lambda: not everybody.admin.exists(FEEDBACK_QUEUE, "unacked"))
+    devices = everybody.new_devices(3)
+    everybody.push.send_many(THIRD, devices, payload=PAYLOAD, push_type="alert", report=Report.EVERYTHING)
+    fleet.wait_until_settled()
+    fleet.wait_for(lambda: _is_passed_over(everybody.admin))
 
 
 def _is_passed_over(admin: Any) -> bool:
