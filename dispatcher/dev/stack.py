@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +20,7 @@ from dispatcher import redis_keys
 from dispatcher.dev import programs
 from dispatcher.dev.children import Child, ChildError, Guard, wait_until_ready
 from dispatcher.dev.embedded import EmbeddedServer
+from dispatcher.dev.flower import is_healthy
 from dispatcher.dev.ports import HOST, free_port
 from dispatcher.dev.simulator.config_file import set_development
 from dispatcher.dev.users import Role, Users
@@ -246,15 +245,3 @@ class Stack:
             env=programs.environment(ours),
             directory=self.directory,
         )
-
-
-def is_healthy(flower_port: int) -> bool:
-    """Tell whether Flower serves its pages."""
-    connection = HTTPConnection(HOST, flower_port, timeout=1.0)
-    try:
-        connection.request("GET", "/healthcheck")
-        return connection.getresponse().status == HTTPStatus.OK
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
