@@ -18,7 +18,6 @@ class Role(StrEnum):
     FEEDBACK = "feedback"
     WORKER = "worker"
     FLOWER = "flower"
-    VIEWER = "viewer"
     EXPORTER = "exporter"
 
 

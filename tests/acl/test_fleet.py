@@ -75,7 +75,7 @@ def test_everything_is_delivered_and_nothing_refused(run: Run) -> None:
 
 def test_everybody_came_in_their_own_role(run: Run) -> None:
     """The record knows every role that takes part: what follows from it is about all of them."""
-    assert {role for role, _ in run.sent} >= set(Role) - {Role.VIEWER}
+    assert {role for role, _ in run.sent} >= set(Role)
 
 
 def test_every_grant_is_needed(run: Run, users: Users) -> None:
@@ -85,7 +85,6 @@ def test_every_grant_is_needed(run: Run, users: Users) -> None:
     found = [
         grant
         for role, permitted in permissions.items()
-        if role is not Role.VIEWER  # a Flower that asks for more than it may
         for grant in permitted.grants()
         if not grants.is_missed(run.everybody.admin, permitted, grant, commands[role])
         and not is_needed_elsewhere(grant)
@@ -104,10 +103,3 @@ def test_the_table_is_about_grants_that_exist(users: Users) -> None:
     permissions = grants.read_permissions(users.acl_file.read_text(encoding="utf-8"))
     for role, words in NEEDED_ELSEWHERE:
         assert any(set(words.split()) <= set(bracket) for bracket in permissions[role].brackets), words
-
-
-def test_a_viewer_may_do_what_flower_does_but_ask(run: Run) -> None:
-    """Flower as viewer hears all events; of what it does only the questions to workers are refused."""
-    done = grants.samples(run.sent)[Role.FLOWER]
-    refused = {words[:2] for words in done if not grants.is_permitted(run.everybody.admin, Role.VIEWER, words)}
-    assert refused == {(b"PUBLISH", b"/0.celery.pidbox")}

@@ -201,7 +201,6 @@ FORBIDDEN: Final[dict[Role, tuple[Command, ...]]] = {
         ("PSUBSCRIBE", PIDBOX),
         ("PUBLISH", EVENTS, "x"),
     ),
-    Role.VIEWER: (*ADMINISTRATION, *QUEUES, *LISTS, *RECORDS, *CHANGES, *CONTROL, ("PUBLISH", EVENTS, "x")),
     Role.EXPORTER: (
         *ADMINISTRATION,
         *QUEUES,

@@ -57,13 +57,13 @@ def test_one_line_for_each_user_and_no_password(users: Users) -> None:
 
 def test_a_user_without_a_password_cannot_log_in(write_users: WriteUsers, tmp_path: Path) -> None:
     """A password that is missing or empty is told of, and opens nothing."""
-    wanted = {**env_of(PASSWORDS), "VIEWER_PASSWORD": ""}
+    wanted = {**env_of(PASSWORDS), "EXPORTER_PASSWORD": ""}
     del wanted["FEEDBACK_PASSWORD"]
     acl_file = tmp_path / "users.acl"
     told = write_users(acl_file, wanted).splitlines()
-    assert [line.split()[2] for line in told] == ["FEEDBACK_PASSWORD", "VIEWER_PASSWORD"]
+    assert [line.split()[2] for line in told] == ["FEEDBACK_PASSWORD", "EXPORTER_PASSWORD"]
     with EmbeddedServer(users=Users(acl_file=acl_file, passwords=PASSWORDS)) as server:
-        for role in (Role.FEEDBACK, Role.VIEWER):
+        for role in (Role.FEEDBACK, Role.EXPORTER):
             assert not can_log_in(server, role, "")
             assert not can_log_in(server, role, PASSWORDS[role])
         assert can_log_in(server, Role.FLOWER, PASSWORDS[Role.FLOWER])
