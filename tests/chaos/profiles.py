@@ -54,6 +54,9 @@ SMOKE: Final = Profile(
     faults={"kill": 2, "terminate": 1, "reset state": 1, "slow state": 1, "restart server": 1, "goaway": 1},
     drained_within_s=60,
 )
+RABBITMQ: Final = replace(
+    SMOKE, name="smoke on RabbitMQ", faults={**SMOKE.faults, "reset broker": 1, "silent broker": 1}
+)
 CHAOS: Final = Profile(
     name="chaos",
     seconds=900,

@@ -113,6 +113,12 @@ class Rig:
         self._running.close()
 
     @property
+    def other_broker(self) -> Proxy:
+        """Return the network between everybody and the other broker."""
+        assert self.broker_network is not None, "the state server is the broker"
+        return self.broker_network
+
+    @property
     def workers(self) -> Mapping[Child, Lane]:
         """The workers that should be running."""
         return self._workers

@@ -121,6 +121,17 @@ def _black_hole(rig: Rig) -> None:
     )
 
 
+def _reset_broker(rig: Rig) -> None:
+    rig.other_broker.reset_all()
+
+
+def _silent_broker(rig: Rig) -> None:
+    """Let the other broker be out of reach; the state server is there, so nothing is repeated."""
+    rig.other_broker.set(Network(hold=BLACK_HOLE))
+    rig.wait(3.0)
+    rig.other_broker.set(Network())
+
+
 #: What can be done to a fleet. What may repeat a push notes an incident; of all others a repeat is a fault.
 FAULTS: Final[Mapping[str, Callable[[Rig], None]]] = {
     "kill": _kill,
@@ -134,4 +145,6 @@ FAULTS: Final[Mapping[str, Callable[[Rig], None]]] = {
     "reset apns": _reset_apns,
     "goaway": _goaway,
     "unavailable": _unavailable,
+    "reset broker": _reset_broker,
+    "silent broker": _silent_broker,
 }

@@ -28,9 +28,11 @@ from dispatcher.dev.simulator.certificates import (
 
 PROGRAM: Final = "rabbitmq-server"
 PASSWORD: Final = "of-tests"  # noqa: S105
-#: Where the fleet of the tests is, and where web apps publish with nobody there to read.
+#: Where the fleet of the tests is, where web apps publish with nobody there to read, and where a fleet is shaken.
 FLEET_VHOST: Final = "/"
 WEB_VHOST: Final = "web"
+CHAOS_VHOST: Final = "chaos"
+_VHOSTS: Final = (FLEET_VHOST, WEB_VHOST, CHAOS_VHOST)
 #: User -> what it may configure, write and read.
 USERS: Final[Mapping[str, tuple[str, str, str]]] = {
     "apns": (".*", ".*", ".*"),
@@ -200,10 +202,10 @@ def _definitions() -> dict[str, Any]:
     rights = ("configure", "write", "read")
     return {
         "users": [{"name": name, "password_hash": digest, "tags": ""} for name in USERS],
-        "vhosts": [{"name": vhost} for vhost in (FLEET_VHOST, WEB_VHOST)],
+        "vhosts": [{"name": vhost} for vhost in _VHOSTS],
         "permissions": [
             {"user": name, "vhost": vhost, **dict(zip(rights, patterns, strict=True))}
             for name, patterns in USERS.items()
-            for vhost in (FLEET_VHOST, WEB_VHOST)
+            for vhost in _VHOSTS
         ],
     }
