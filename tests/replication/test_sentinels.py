@@ -7,16 +7,7 @@ from pathlib import Path
 from dispatcher.dev.stack import Stack
 from tests.replication.conftest import running
 from tests.replication.failing import happen_under_load
-from tests.replication.servers import Watched
-
-
-class OnSentinels(Stack):
-    """A stack whose broker is watched by Sentinels, too; its state is where its broker is."""
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The environment variables, with one address for both."""
-        return {**super().env, "APNS_BROKER_URL": self.state_url, "APNS_STATE_URL": ""}
+from tests.replication.servers import OnSentinels, Watched
 
 
 def test_the_state_fails_over(watched: Watched, tmp_path: Path) -> None:

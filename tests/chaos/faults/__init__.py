@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.chaos.faults import answers, backlog, brokers, connections, garbage, keys, payloads, reaching, workers
+from tests.chaos.faults import answers, backlog, brokers, connections, garbage, keys, payloads, reaching, unfit, workers
 from tests.chaos.rows import Row
 
 _APPLE: Final = (*connections.ROWS, *reaching.ROWS, *answers.ROWS)
@@ -12,12 +12,12 @@ _PAYLOADS: Final = (*payloads.ROWS, *garbage.ROWS)
 
 
 def _number(row: Row) -> int:
-    return int("".join(filter(str.isdigit, row.number)))
+    return int("".join(filter(str.isdigit, row.number.partition(",")[0])))
 
 
 ROWS: Final[tuple[Row, ...]] = (
     *workers.ROWS,
-    *brokers.ROWS,
+    *sorted((*brokers.ROWS, *unfit.ROWS), key=_number),
     *sorted(_APPLE, key=_number),
     *sorted(_PAYLOADS, key=_number),
     *keys.ROWS,
