@@ -129,10 +129,11 @@ class AsyncStateServer:
         return replies
 
     async def _say_to(self, client: redis.asyncio.Redis, jobs: Sequence[Job], *, again: bool) -> list[Any]:
-        pipeline = client.pipeline(transaction=False)
-        loaded = state_jobs.fill(pipeline, jobs, again=again)
+        replies: list[Any]
         try:
-            replies: list[Any] = (await pipeline.execute(raise_on_error=False))[loaded:]
+            async with client.pipeline(transaction=False) as pipeline:  # given back, whoever cancels us
+                loaded = state_jobs.fill(pipeline, jobs, again=again)
+                replies = (await pipeline.execute(raise_on_error=False))[loaded:]
         except redis.RedisError as exc:
             replies = [exc] * len(jobs)
         if any(isinstance(reply, redis.RedisError) and will_pass(reply) for reply in replies):

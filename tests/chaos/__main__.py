@@ -62,8 +62,8 @@ def _run_row(row: Row, directory: Path) -> Findings:
     """Run a row; what breaks it is a finding like others, so that the table is written all the same."""
     try:
         return row.run(directory)
-    except AssertionError as exc:
-        return Findings(problems=(str(exc).splitlines()[0][:300],))
+    except Exception as exc:  # noqa: BLE001
+        return Findings(problems=(f"{type(exc).__name__}: {str(exc).partition(chr(10))[0][:300]}",))
 
 
 def say(line: str) -> None:

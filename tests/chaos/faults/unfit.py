@@ -64,6 +64,7 @@ def _full(directory: Path) -> Findings:
 
 def _evicting(directory: Path) -> Findings:
     apns = directory / "apns"
+    apns.mkdir(parents=True)
     open_world(apns)
     open_tls_context(apns)
     write_config(apns, url="https://127.0.0.1:1", environment=Environment.PRODUCTION)
