@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from typing import Any, Final
 from urllib.request import urlopen
 
@@ -13,28 +12,12 @@ import pytest
 
 from dispatcher import Lane
 from dispatcher.dev.simulator.device_tokens import device_token
-from dispatcher.messages import make_celery
 from tests.rabbitmq.node import FLEET_VHOST, Node
 
 APP: Final = "com.example.app"
 ALERT: Final = {"aps": {"alert": "Hello"}}
 #: Batches in flight of the alert lane's worker.
 PLACES: Final = 20
-
-
-@pytest.fixture
-def channel(node: Node) -> Iterator[Any]:
-    """Return a plain channel to where the fleet is."""
-    with node.connect(vhost=FLEET_VHOST) as connection:
-        yield connection.channel()
-
-
-@pytest.fixture
-def control(node: Node) -> Iterator[Any]:
-    """Return Celery's remote control of the fleet."""
-    app = make_celery(node.url_at(node.port, vhost=FLEET_VHOST), timeout_s=5)
-    yield app.control
-    app.producer_pool.connections.force_close_all()
 
 
 def waiting(channel: Any, queue: str) -> int:
