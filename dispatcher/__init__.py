@@ -17,6 +17,7 @@ refuse_foreign_workers(__file__)
 from dispatcher.cancellation import Cancellation  # noqa: E402  a foreign `workers` is refused before anything is loaded
 from dispatcher.enqueue import Dispatcher  # noqa: E402
 from dispatcher.errors import (  # noqa: E402
+    Backpressure,
     ConflictError,
     DispatcherError,
     EnqueueError,
@@ -25,6 +26,7 @@ from dispatcher.errors import (  # noqa: E402
     NotificationError,
     SettingsError,
     StateServerError,
+    UnsafeServerError,
 )
 from dispatcher.feedback import Feedback, Outcome  # noqa: E402
 from dispatcher.feedback_reader import FeedbackReader  # noqa: E402
@@ -42,6 +44,7 @@ from dispatcher.slot_values import Released  # noqa: E402
 from dispatcher.status import State, Status  # noqa: E402
 
 __all__ = [
+    "Backpressure",
     "BatchReceipt",
     "BulkReceipt",
     "Cancellation",
@@ -67,4 +70,5 @@ __all__ = [
     "State",
     "StateServerError",
     "Status",
+    "UnsafeServerError",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from dispatcher import idempotency, outbox, record, refusals, routing, sweeping
+from dispatcher.admission import Admission
 from dispatcher.bulk import Tally
 from dispatcher.idempotency import Identity
 from dispatcher.messages import Publisher
@@ -12,7 +14,7 @@ from dispatcher.notification import BatchReceipt, Receipt
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import PUSH_TYPES
 from dispatcher.record import Record
-from dispatcher.state_server import StateServer
+from dispatcher.sealing import Sealing, batch_place
 from dispatcher.sweeping import Message
 
 
@@ -21,12 +23,14 @@ class Batches:
     """The way of notifications that do not collapse.
 
     Attributes:
-        state: The state server.
+        admission: The way into the state server.
         publisher: Where messages go.
+        sealing: How records are sealed.
     """
 
-    state: StateServer
+    admission: Admission
     publisher: Publisher
+    sealing: Sealing
 
     def send(self, accepted: Record, identity: Identity | None) -> Receipt:
         """Accept one notification; see `Dispatcher.send`."""
@@ -49,18 +53,19 @@ class Batches:
         return tally.add(BatchReceipt(batch_id=batch_id, count=size, queued=queued))
 
     def _put(self, batch_id: str, batch: Record, queue: str, identity: Identity | None) -> Acceptance:
-        push_type, stored = PUSH_TYPES[batch.push_type], record.encode(batch)
-        call = outbox.put(
+        push_type = PUSH_TYPES[batch.push_type]
+        put = partial(
+            outbox.put,
             batch_id,
-            stored,
+            record.encode(batch, batch_place(batch_id), self.sealing),
             app=batch.app,
             lane=push_type.lane,
             queue=queue,
             count=len(batch.device_tokens),
             times=outbox.times_of(batch),
-            **idempotency.remembered(identity, stored),
+            **idempotency.remembered(identity, batch),
         )
-        acceptance = self.state.run(call, apns_ids=[batch_id])
+        acceptance = self.admission.run(lambda guard: put(guard=guard), apns_ids=[batch_id])
         refusals.check(acceptance, push_type, identity)
         return acceptance
 

@@ -5,15 +5,21 @@ Pure: `now` is an argument.
 
 from __future__ import annotations
 
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Final
 
+from dispatcher import record, redis_keys
+from dispatcher.errors import MessageError
 from dispatcher.push_types import PUSH_TYPES, Collapse
 from dispatcher.record import Record
+from dispatcher.sealing import Place, Sealing, batch_place, dead_letter_place, slot_place
 
 _SHOWN_DIGITS: Final = 4
 _TRIES_SEPARATOR: Final = "; "
+_KEPT_OF_OVERSIZED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +36,14 @@ class DeadLetter:
         stream_id: Its place there.
         environment: Apple's environment.
         push_type: Value of apns-push-type.
-        device_token: Lower-case hex.
+        device_token: Lower-case hex; empty if it is not known, or was not sealed by one of us for this apns id.
         status: HTTP status of Apple's last answer; 0 when there was none.
         accepted_at: When it was accepted, Unix seconds; when it ended if that is not known.
         tries: "<Unix seconds> <reason>" of its last tries, oldest first.
         in_slot: It waited in its device's slot, where only the newest counts.
+        device: Of what could not be read: what stands for the device in whose slot it was; empty for a batch.
+        done: Of a batch that could not be read: one character per notification, "1" when it had ended before.
+        told: Of feedback that could not be read: the fields of its entry as JSON; empty for a record.
     """
 
     app: str
@@ -51,6 +60,16 @@ class DeadLetter:
     accepted_at: float = 0.0
     tries: tuple[str, ...] = ()
     in_slot: bool = False
+    device: str = ""
+    done: str = ""
+    told: str = ""
+
+    @property
+    def place(self) -> Place:
+        """The place its record was sealed for; what could not be read is kept as it lay."""
+        if self.app != redis_keys.UNREADABLE:
+            return dead_letter_place(self.apns_id)
+        return slot_place(self.shard, self.device, self.apns_id) if self.device else batch_place(self.apns_id)
 
     @property
     def order(self) -> tuple[int, int]:
@@ -92,37 +111,48 @@ class Wanted:
         return is_late_enough and is_early_enough and all(wanted in (None, found) for wanted, found in exactly)
 
 
-def decode(app: str, fields: Mapping[bytes, bytes], *, shard: int, stream_id: str) -> DeadLetter:
-    """Return the dead letter of a stream entry; fields that are missing are unknown."""
-    text = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
-    at = float(text.get("at", 0))
+def decode(app: str, fields: Mapping[bytes, bytes], *, shard: int, stream_id: str, sealing: Sealing) -> DeadLetter:
+    """Return the dead letter of a stream entry; fields that are missing, or make no sense, are unknown."""
+    text = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+    at = _number(text.get("at", "")) or int(stream_id.partition("-")[0]) / 1000
+    apns_id, push_type = text.get("apns_id", ""), text.get("push_type", "")
     return DeadLetter(
         app=app,
-        apns_id=text.get("apns_id", ""),
+        apns_id=apns_id,
         reason=text.get("reason", ""),
         at=at,
-        stored=fields.get(b"record", b""),
+        stored=_bytes(fields.get(b"stored", b"")),
         shard=shard,
         stream_id=stream_id,
         environment=text.get("environment", ""),
-        push_type=text.get("push_type", ""),
-        device_token=text.get("device_token", ""),
-        status=int(text.get("status", 0)),
-        accepted_at=float(text.get("accepted_at", 0)) or at,
+        push_type=push_type,
+        device_token=_device_token(text.get("device_token", ""), apns_id, sealing),
+        status=int(_number(text.get("status", ""))),
+        accepted_at=_number(text.get("accepted_at", "")) or at,
         tries=tuple(filter(None, text.get("history", "").split(_TRIES_SEPARATOR))),
-        in_slot=_is_always_in_slot(text.get("push_type", "")) or text.get("in_slot") == "1",
+        in_slot=_is_always_in_slot(push_type) or text.get("in_slot") == "1",
+        device=text.get("device", ""),
+        done=text.get("done", ""),
+        told=text.get("told", ""),
     )
 
 
-def renewed(record: Record, *, accepted_at: float, now: float) -> Record | None:
+def kept(stored: bytes) -> list[str | int]:
+    """Return the fields in which a dead letter keeps a record: whole, whatever its bytes, unless it is oversized."""
+    if len(stored) > record.MAX_STORED_BYTES:
+        stored = stored[:_KEPT_OF_OVERSIZED]
+    return ["stored", b2a_base64(stored, newline=False).decode()]
+
+
+def renewed(before: Record, *, accepted_at: float, now: float) -> Record | None:
     """Return what to accept again, now; None when its time, counted from the first acceptance, is over."""
-    expires_at = record.expires_at(accepted_at)
+    expires_at = before.expires_at(accepted_at)
     if expires_at is not None and expires_at <= now:
         return None
-    if record.expires_in is None:
-        return replace(record, send_at=None)
-    left_s = max(accepted_at, record.send_at or 0.0) + record.expires_in - now
-    return replace(record, send_at=None, expires_in=left_s)
+    if before.expires_in is None:
+        return replace(before, send_at=None)
+    left_s = max(accepted_at, before.send_at or 0.0) + before.expires_in - now
+    return replace(before, send_at=None, expires_in=left_s)
 
 
 def shortened(device_token: str) -> str:
@@ -130,6 +160,29 @@ def shortened(device_token: str) -> str:
     if len(device_token) <= 4 * _SHOWN_DIGITS:
         return "..."
     return f"{device_token[:_SHOWN_DIGITS]}...{device_token[-_SHOWN_DIGITS:]}"
+
+
+def _device_token(closed: str, apns_id: str, sealing: Sealing) -> str:
+    try:
+        return sealing.open_device_token(closed, apns_id) if closed else ""
+    except MessageError:
+        return ""
+
+
+def _bytes(encoded: bytes) -> bytes:
+    try:
+        return a2b_base64(encoded)
+    except ValueError:
+        return b""
+
+
+def _number(text: str) -> float:
+    """Return a number of a dead letter; what is none, or no finite one, is 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        return 0.0
+    return number if isfinite(number) else 0.0
 
 
 def _is_always_in_slot(push_type: str) -> bool:

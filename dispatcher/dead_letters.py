@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final, Self
 
-from dispatcher import dead_letter, ids, outbox, record, redis_keys
+from dispatcher import dead_letter, feedback, ids, outbox, record, redis_keys
 from dispatcher.dead_letter import DeadLetter, Wanted
 from dispatcher.errors import EnqueueError, MessageError, StateServerError
 from dispatcher.messages import Publisher, make_celery
+from dispatcher.record import Record
 from dispatcher.replay import Replay, Return, hindrance_of, take, way_back
+from dispatcher.sealing_choice import make_sealing
 from dispatcher.settings import Settings
 from dispatcher.state_server import StateServer, state_server_errors
 
@@ -24,6 +27,7 @@ class DeadLetters:
         """Make it; connects at the first call."""
         self._apps = settings.apps
         self._state = StateServer.of(settings)
+        self._sealing = make_sealing(settings.record_keys)
         broker = make_celery(settings.broker_url.get_secret_value(), timeout_s=settings.timeout_s / 2)
         self._publisher = Publisher(broker)
 
@@ -52,7 +56,8 @@ class DeadLetters:
         """Accept a dead letter again under its own apns id, with all its tries before it.
 
         Its time counts from its first acceptance. One that waited in its device's slot goes there again, but never
-        over a newer one.
+        over a newer one. What could not be read goes back as soon as it can be, by a newer release or with the key
+        that was missing; feedback goes back to its readers.
 
         Args:
             letter: Which.
@@ -62,22 +67,32 @@ class DeadLetters:
             StateServerError: The state server does not answer. The letter may have been accepted and may still be
                 here: another replay before it ends adds nothing, one after it sends it again.
         """
-        if letter.app == redis_keys.UNREADABLE:
-            return Replay.UNREADABLE
-        if letter.app not in self._apps:
-            return Replay.NOT_CONFIGURED
+        if letter.told:
+            return self._tell(letter, is_rehearsal=is_rehearsal)
         try:
-            before = record.decode(letter.stored)
+            before = self.opened(letter)
         except MessageError:
             return Replay.UNREADABLE
+        app = before.app if letter.app == redis_keys.UNREADABLE else letter.app
+        if app not in self._apps:
+            return Replay.NOT_CONFIGURED
         again = dead_letter.renewed(before, accepted_at=letter.accepted_at, now=self.now())
         if again is None:
             return Replay.EXPIRED
-        way = way_back(letter, again, spacing_s=self._apps[letter.app].background_spacing_s)
+        spacing_s = self._apps[app].background_spacing_s
+        way = way_back(letter, again, spacing_s=spacing_s, sealing=self._sealing)
         with state_server_errors():
             if is_rehearsal:
                 return hindrance_of(self._state, way) or Replay.REPLAYED
             return self._replay(letter, way)
+
+    def opened(self, letter: DeadLetter) -> Record:
+        """Return the record of a dead letter.
+
+        Raises:
+            MessageError: It cannot be read, or was not sealed by one of us.
+        """
+        return record.decode(letter.stored, letter.place, self._sealing)
 
     def drop(self, letter: DeadLetter) -> None:
         """Forget a dead letter for good.
@@ -86,7 +101,8 @@ class DeadLetters:
             StateServerError: The state server does not answer.
         """
         with state_server_errors():
-            self._state.client.xdel(redis_keys.dead(letter.shard, letter.app), letter.stream_id)
+            stream = redis_keys.dead(letter.shard, letter.app)
+            self._state.ask(letter.shard, lambda pipeline: pipeline.xdel(stream, letter.stream_id))
 
     def close(self) -> None:
         """Close every connection."""
@@ -99,21 +115,46 @@ class DeadLetters:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    def _tell(self, letter: DeadLetter, *, is_rehearsal: bool) -> Replay:
+        """Put feedback back into its stream, if it can be read now."""
+        try:
+            fields: Any = feedback.kept_aside(letter.told)
+            feedback.decode(fields, stream_id=letter.stream_id, shard=letter.shard, sealing=self._sealing)
+        except (MessageError, ValueError, KeyError, TypeError):
+            return Replay.UNREADABLE
+        if not is_rehearsal:
+            with state_server_errors():
+                self._state.client.xadd(redis_keys.feedback(letter.shard), fields)
+            self.drop(letter)
+        return Replay.REPLAYED
+
     def _replay(self, letter: DeadLetter, way: Return) -> Replay:
         result, message = take(self._state, way, letter.apns_id)
         if result is Replay.REPLAYED:
+            self._confirm(way.call.shard)
             self.drop(letter)
         if message is not None:
             self._publisher.publish(message)  # if the broker is away, a worker's sweep does it
         return result
 
+    def _confirm(self, shard: int) -> None:
+        """Make sure of what was accepted before its letter is dropped, if replicas are to be waited for."""
+        try:
+            self._state.confirm(shard)
+        except EnqueueError as exc:
+            raise StateServerError(str(exc)) from exc
+
     def _read(self, app: str, shard: int) -> Iterator[DeadLetter]:
         stream, first = redis_keys.dead(shard, app), "-"
         while True:
             with state_server_errors():
-                entries: Any = self._state.client.xrange(stream, first, "+", count=_PAGE)
+                entries = self._state.ask(shard, partial(_page, stream=stream, first=first))
             for stream_id, fields in entries:
-                yield dead_letter.decode(app, fields, shard=shard, stream_id=stream_id.decode())
+                yield dead_letter.decode(app, fields, shard=shard, stream_id=stream_id.decode(), sealing=self._sealing)
             if len(entries) < _PAGE:
                 return
             first = f"({entries[-1][0].decode()}"
+
+
+def _page(pipeline: Any, *, stream: str, first: str) -> None:
+    pipeline.xrange(stream, first, "+", count=_PAGE)

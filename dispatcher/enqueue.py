@@ -13,6 +13,7 @@ from itertools import count, islice
 from typing import Any, Self, Unpack
 
 from dispatcher import idempotency, ids, routing, validation
+from dispatcher.admission import Admission
 from dispatcher.batches import Batches
 from dispatcher.bulk import Tally
 from dispatcher.cancellation import Cancellation
@@ -25,6 +26,7 @@ from dispatcher.messages import Publisher, make_celery
 from dispatcher.notification import BulkOptions, BulkReceipt, Notification, Receipt, SendOptions
 from dispatcher.push_types import PUSH_TYPES, Environment
 from dispatcher.record import Record
+from dispatcher.sealing_choice import make_sealing
 from dispatcher.settings import Settings
 from dispatcher.slot_values import Released
 from dispatcher.state_server import StateServer
@@ -38,13 +40,25 @@ class Dispatcher:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Make a dispatcher; connects at the first call."""
+        """Make a dispatcher; connects at the first call.
+
+        Raises:
+            MissingExtraError: There are keys for records, and nothing to encrypt with.
+        """
         self._settings = settings
         self._state = StateServer.of(settings)
         broker = make_celery(settings.broker_url.get_secret_value(), timeout_s=settings.timeout_s / 2)
         self._publisher = Publisher(broker)
-        self._batches = Batches(state=self._state, publisher=self._publisher)
-        self._collapsing = Collapsing(state=self._state, publisher=self._publisher, apps=settings.apps)
+        self._sealing = make_sealing(settings.record_keys)
+        admission = Admission(self._state, settings.marks, must_keep=settings.is_production)
+        self._batches = Batches(admission=admission, publisher=self._publisher, sealing=self._sealing)
+        self._collapsing = Collapsing(
+            state=self._state,
+            admission=admission,
+            publisher=self._publisher,
+            apps=settings.apps,
+            sealing=self._sealing,
+        )
 
     @classmethod
     def from_env(cls) -> Self:
@@ -94,6 +108,8 @@ class Dispatcher:
             NotificationError: It breaks a rule; nothing was stored.
             ConflictError: Its apns id or idempotency key was used for something else; nothing was stored.
             EnqueueError: The state server did not confirm it within the configured timeout.
+            Backpressure: It, or the queue, is too full; nothing was stored.
+            UnsafeServerError: In production: it would lose what it accepts; nothing was stored.
         """
         accepted = self._record(notification)
         identity = idempotency.identity_of(notification, window_s=self._settings.idempotency_window_s)
@@ -195,7 +211,7 @@ class Dispatcher:
             consumer: This reader's name in the group; unacknowledged records come back to it.
             app: Read this app's records only; the group passes over the others for good.
         """
-        return FeedbackReader(self._state.client, group, consumer, app=app)
+        return FeedbackReader(self._state, group, consumer, sealing=self._sealing, app=app)
 
     def feedback_handler(self, take: TakeRecords) -> Callable[[str], int]:
         """Make a function that takes up to 100 records the body of a Celery task, the app's `feedback_task`.
@@ -208,7 +224,7 @@ class Dispatcher:
         returned; if it raises, Celery gets the error and they come again after a minute, as they do when it takes
         longer than that. A record may come twice, never not at all.
         """
-        return make_handler(self._state.client, take)
+        return make_handler(self._state, take, self._sealing)
 
     def close(self) -> None:
         """Close every connection."""

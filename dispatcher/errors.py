@@ -5,6 +5,8 @@ DispatcherError
     NotificationError   the caller asked for something Apple would refuse
         ConflictError   an id or idempotency key was used before for something else
     EnqueueError        the notification could not be (or may not have been) accepted
+        Backpressure    the state server or a queue is too full
+        UnsafeServerError  the state server would lose what it accepts
     StateServerError    the state server does not answer
     MessageError        a stored record or queued message cannot be read
     SigningError        a signing key cannot be used
@@ -74,6 +76,28 @@ class EnqueueError(DispatcherError):
         self.apns_ids = tuple(apns_ids)
         outcome = "not accepted" if certainly_not_accepted else "may have been accepted"
         super().__init__(f"{outcome}: {reason}")
+
+
+class Backpressure(EnqueueError):  # noqa: N818  (a state of things, not a fault)
+    """The state server or a queue is too full; certainly nothing was accepted.
+
+    Attributes:
+        mark: What was reached: max_memory_share or max_waiting of the configuration file's `[enqueue]`, or maxmemory of
+            the state server itself.
+        queue: Which queue; None if all are concerned.
+    """
+
+    def __init__(self, reason: str, *, mark: str, queue: str | None = None, apns_ids: Sequence[str] = ()) -> None:
+        self.mark = mark
+        self.queue = queue
+        super().__init__(reason, certainly_not_accepted=True, apns_ids=apns_ids)
+
+
+class UnsafeServerError(EnqueueError):
+    """The state server would lose what it accepts, which production does not allow; certainly nothing was accepted."""
+
+    def __init__(self, reason: str, *, apns_ids: Sequence[str] = ()) -> None:
+        super().__init__(reason, certainly_not_accepted=True, apns_ids=apns_ids)
 
 
 class StateServerError(DispatcherError):

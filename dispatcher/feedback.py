@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from dispatcher.push_types import Environment
+from dispatcher.sealing import Sealing
 
 
 class Outcome(StrEnum):
@@ -72,8 +74,14 @@ class Feedback:
         return datetime.fromtimestamp(self.unregistered_at / 1000, tz=UTC)
 
 
-def decode(fields: Mapping[bytes, bytes], *, stream_id: str, shard: int) -> Feedback:
-    """Return the record of a stream entry."""
+def decode(fields: Mapping[bytes, bytes], *, stream_id: str, shard: int, sealing: Sealing) -> Feedback:
+    """Return the record of a stream entry.
+
+    Raises:
+        MessageError: Its device token was not sealed by one of us for this apns id.
+        ValueError: A field holds what this release does not know.
+        KeyError: A field is missing.
+    """
     text = {name.decode(): value.decode() for name, value in fields.items()}
     return Feedback(
         outcome=Outcome(text["outcome"]),
@@ -81,7 +89,7 @@ def decode(fields: Mapping[bytes, bytes], *, stream_id: str, shard: int) -> Feed
         app=text["app"],
         environment=Environment(text["environment"]),
         push_type=text["push_type"],
-        device_token=text["device_token"],
+        device_token=sealing.open_device_token(text["device_token"], text["apns_id"]),
         status=int(text["status"]),
         reason=text["reason"],
         unregistered_at=int(text["unregistered_at"]),
@@ -89,3 +97,19 @@ def decode(fields: Mapping[bytes, bytes], *, stream_id: str, shard: int) -> Feed
         stream_id=stream_id,
         shard=shard,
     )
+
+
+def keep_aside(fields: Mapping[bytes, bytes]) -> str:
+    """Return the form in which an entry that cannot be read is kept; a sealed device token stays sealed."""
+    return json.dumps({name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()})
+
+
+def kept_aside(kept: str) -> dict[bytes, bytes]:
+    """Return the fields of an entry that was kept aside.
+
+    Raises:
+        ValueError: It is no such form.
+        TypeError: It is none either.
+    """
+    fields = json.loads(kept)
+    return {name.encode(): str(value).encode() for name, value in dict(fields).items()}

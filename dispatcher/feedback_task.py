@@ -10,12 +10,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
 
-import redis
-
 from dispatcher import ids, redis_keys, streams
 from dispatcher.feedback import Feedback
 from dispatcher.feedback_reader import FeedbackReader
-from dispatcher.state_server import state_server_errors
+from dispatcher.sealing import Sealing
+from dispatcher.state_server import StateServer, state_server_errors
 
 #: The most records that the function gets at once.
 MAX_RECORDS: Final = 100
@@ -28,14 +27,15 @@ _CONSUMER: Final = "task"
 TakeRecords = Callable[[list[Feedback]], Any]
 
 
-def make_handler(client: redis.Redis, take: TakeRecords) -> Callable[[str], int]:
+def make_handler(state: StateServer, take: TakeRecords, sealing: Sealing) -> Callable[[str], int]:
     """Return the body of a feedback task: it takes a bundle id and returns how many records the function took."""
 
     @wraps(take)
     def handle(app: str) -> int:
         with state_server_errors():
-            client.delete(redis_keys.feedback_call(app))  # begun: what comes from now on is worth another call
-        reader = FeedbackReader(client, streams.task_group(app), _CONSUMER, app=app)
+            # Begun: what comes from now on is worth another call.
+            state.ask(redis_keys.FLEET_SHARD, lambda pipeline: pipeline.delete(redis_keys.feedback_call(app)))
+        reader = FeedbackReader(state, streams.task_group(app), _CONSUMER, sealing=sealing, app=app)
         return sum(_hand_over(reader, take) for _ in range(MAX_ROUNDS))
 
     return handle

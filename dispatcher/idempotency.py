@@ -7,8 +7,9 @@ from hashlib import blake2b
 from os import urandom
 from typing import Final, TypedDict
 
-from dispatcher import ids, outbox
+from dispatcher import ids, outbox, record
 from dispatcher.notification import Notification
+from dispatcher.record import Record
 from dispatcher.validation import checked_apns_id, checked_idempotency_key
 
 _RANDOM_BYTES: Final = 16
@@ -79,9 +80,9 @@ def batch_id(identity: Identity | None, app: str, *place: int, shard: int | None
     return ids.new_batch_id(anywhere if shard is None else shard, urandom(_RANDOM_BYTES))
 
 
-def remembered(identity: Identity | None, stored: bytes) -> Remembered:
-    """Return what the state server keeps of a call with this content."""
+def remembered(identity: Identity | None, asked_for: Record) -> Remembered:
+    """Return what the state server keeps of a call: of its content a digest, by which only the same can be found."""
     if identity is None:
         return Remembered(digest="", window_s=0)
-    digest = blake2b(stored, digest_size=_RANDOM_BYTES).hexdigest()
+    digest = blake2b(record.content(asked_for), digest_size=_RANDOM_BYTES).hexdigest()
     return Remembered(digest=digest, window_s=identity.window_s)

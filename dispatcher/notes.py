@@ -19,12 +19,14 @@ class Ends:
         count: Counter field -> how many to add.
         feedback: Stream entries as flat lists of field, value, ...
         dead: The same for the dead-letter stream.
+        unreadable: The same for what could not be read.
         tracked: Apns id -> how it ended, as JSON, for those that are tracked.
     """
 
     count: dict[str, int] = field(default_factory=dict)
     feedback: list[list[str | int]] = field(default_factory=list)
     dead: list[list[str | int]] = field(default_factory=list)
+    unreadable: list[list[str | int]] = field(default_factory=list)
     tracked: dict[str, str] = field(default_factory=dict)
 
     def add(self, counter: str, number: int = 1) -> None:
@@ -33,7 +35,13 @@ class Ends:
 
     def as_json(self) -> dict[str, Any]:
         """Return the form the scripts decode."""
-        return {"count": self.count, "feedback": self.feedback, "dead": self.dead, "tracked": self.tracked}
+        return {
+            "count": self.count,
+            "feedback": self.feedback,
+            "dead": self.dead,
+            "unreadable": self.unreadable,
+            "tracked": self.tracked,
+        }
 
 
 @dataclass(slots=True, kw_only=True)

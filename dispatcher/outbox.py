@@ -12,6 +12,7 @@ from typing import Final
 
 from dispatcher import ids, redis_keys
 from dispatcher.claimed import Claimed, read_claim, read_indices
+from dispatcher.guard import NO_GUARD, Guard
 from dispatcher.notes import Notes
 from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
@@ -79,7 +80,7 @@ def times_of(batch: Record) -> Times:
     return Times(send_at=batch.send_at, expiration=batch.expiration, max_expiration_ahead_s=limit)
 
 
-def put(
+def put(  # noqa: PLR0913  (by keyword, each says what it is)
     batch_id: str,
     record: bytes,
     *,
@@ -90,6 +91,7 @@ def put(
     digest: str,
     window_s: int = DAY_S,
     times: Times = _AT_ONCE,
+    guard: Guard = NO_GUARD,
 ) -> StateCall[Acceptance]:
     """Accept a batch.
 
@@ -103,6 +105,7 @@ def put(
         digest: Of its content, if the id is a caller's own or follows from a key; else empty.
         window_s: How long the digest is remembered.
         times: When it may be sent.
+        guard: When it is refused, with an error reply.
     """
     shard = ids.shard_of(batch_id)
     return StateCall(
@@ -125,19 +128,23 @@ def put(
             window_s,
             queue,
             *times.as_args(),
+            *guard.server_args(),
+            guard.queue_arg(),
         ),
         read=_read_acceptance,
     )
 
 
-def reserve(batch_id: str, *, digest: str, window_s: int, times: Times) -> StateCall[Acceptance]:
+def reserve(
+    batch_id: str, *, digest: str, window_s: int, times: Times, guard: Guard = NO_GUARD
+) -> StateCall[Acceptance]:
     """Promise an id to one content whose notification lies in another shard than the id's own."""
     shard = ids.shard_of(batch_id)
     return StateCall(
         script="reserve",
         shard=shard,
         keys=(redis_keys.seen(shard, batch_id), redis_keys.batch(shard, batch_id)),
-        args=(f"reserved {digest}", window_s, *times.as_args()),
+        args=(f"reserved {digest}", window_s, *times.as_args(), *guard.server_args()),
         read=_read_acceptance,
     )
 
@@ -169,15 +176,28 @@ def progress(
     lane: Lane,
     lease_s: float,
     size: int,
+    number: int,
     trying: int | None = None,
 ) -> StateCall[Progress]:
-    """Note answers and renew the lease; `trying` is the index that is sent next, by itself."""
+    """Note answers and renew the lease.
+
+    Args:
+        batch_id: Of the batch.
+        claim_id: Ours.
+        notes: What happened to some of its notifications.
+        app: Bundle id.
+        lane: Its lane.
+        lease_s: How long the claim is ours from now on.
+        size: Number of the batch's notifications.
+        number: Of this bunch of notes within the claim, growing from 1; the same bunch is noted once.
+        trying: Index that is sent next, by itself.
+    """
     shard = ids.shard_of(batch_id)
     return StateCall(
         script="progress",
         shard=shard,
         keys=(redis_keys.claim(shard, batch_id), redis_keys.leased(shard, lane), *_end_keys(shard, app)),
-        args=(batch_id, claim_id, lease_s, size, "" if trying is None else trying, notes.encode()),
+        args=(batch_id, claim_id, lease_s, size, "" if trying is None else trying, number, notes.encode()),
         read=_read_progress,
     )
 

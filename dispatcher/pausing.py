@@ -122,20 +122,22 @@ def report_trouble(scope: Scope, host: str, reason: str, *, is_certain: bool, fi
         is_certain: Nobody needs to confirm it.
         first_probe_s: When to look whether it is over, in seconds.
     """
+    args = (
+        str(scope),
+        host,
+        reason,
+        PausedBy.WORKERS,
+        int(is_certain),
+        REPORT_COUNTS_S,
+        SIGN_COUNTS_S,
+        first_probe_s,
+    )
     return StateCall(
         script="report_trouble",
         shard=redis_keys.FLEET_SHARD,
         keys=(redis_keys.paused(), redis_keys.reported(str(scope)), redis_keys.workers()),
-        args=(
-            str(scope),
-            host,
-            reason,
-            PausedBy.WORKERS,
-            int(is_certain),
-            REPORT_COUNTS_S,
-            SIGN_COUNTS_S,
-            first_probe_s,
-        ),
+        args=(*args, 0),
+        again=(*args, 1),
         read=bool,
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from kombu import Exchange, Queue
 
 from dispatcher import routing
-from dispatcher.amqp_tls import connecting
+from dispatcher.broker_address import broker_address
 from dispatcher.settings_urls import broker_urls, scheme_of
 
 #: Queues of RabbitMQ are addressed by their names; this is only what Celery declares them with, which it must.
@@ -80,7 +80,8 @@ def queues(broker_url: str) -> list[Queue]:
 def broker_conf(broker_url: str, *, timeout_s: float) -> dict[str, Any]:
     """Return Celery's settings for publishing through a broker within `timeout_s`."""
     conf = _row(broker_url).conf(timeout_s, len(broker_urls(broker_url)))
-    return {**conf, **connecting(broker_url)}
+    address = broker_address(broker_url, timeout_s=timeout_s)
+    return {**conf, **address.conf(conf["broker_transport_options"])}
 
 
 def _row(broker_url: str) -> Publishing:

@@ -1,20 +1,27 @@
-"""How accepted notifications lie in the state server: one header line of JSON, then the payload's exact bytes.
+"""How accepted notifications lie in the state server: one header line of JSON, then the sealed payload.
 
-A worker never parses a payload; it sends the bytes that were validated. JSON written by `json.dumps` holds no line
-feed, so the first one ends the header.
+Scripts read the header; what may be read by nobody is sealed in it (see sealing.py). A worker never parses a payload;
+it sends the bytes that were validated. JSON written by `json.dumps` holds no line feed, so the first one ends the
+header.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from dispatcher.errors import MessageError
 from dispatcher.notification import Report
 from dispatcher.push_types import PUSH_TYPES, Environment
+from dispatcher.sealing import Place, Sealing
 
-VERSION: Final = 1
+VERSION: Final = 2
+#: 500 of Apple's longest conceivable device tokens and a payload of any push type take less.
+MAX_STORED_BYTES: Final = 512 * 1024
+
+_GREATEST_VERSION: Final = 9999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +66,46 @@ class Record:
         return min(ends, default=None)
 
 
-def encode(record: Record) -> bytes:
-    """Return a record's stored form."""
+def encode(record: Record, place: Place, sealing: Sealing) -> bytes:
+    """Return a record's stored form, which can be read in this place only."""
+    seal = sealing.writer
+    header = _header(record, seal.key_id, seal.close_device_tokens(record.device_tokens, place.apns_id))
+    return header + b"\n" + seal.close_payload(record.payload, header, place)
+
+
+def content(record: Record) -> bytes:
+    """Return what tells a record from any other, the same each time; not fit to be stored."""
+    return _header(record, None, record.device_tokens) + b"\n" + record.payload
+
+
+def decode(stored: bytes, place: Place, sealing: Sealing) -> Record:
+    """Return the record of its stored form.
+
+    Raises:
+        MessageError: The bytes are no record, of a version this release does not know, or not what was stored in this
+            place by somebody whose seal we accept. Never shows any of them.
+    """
+    if len(stored) > MAX_STORED_BYTES:
+        raise MessageError(f"record of {len(stored)} bytes, longer than any of ours")
+    try:
+        return _opened(stored, place, sealing)
+    except MessageError as exc:
+        raise MessageError(f"record refused: {exc}") from exc
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise MessageError(f"record cannot be read: {type(exc).__name__}") from exc
+
+
+def _opened(stored: bytes, place: Place, sealing: Sealing) -> Record:
+    header_line, separator, closed = stored.partition(b"\n")
+    header = json.loads(header_line)
+    if not separator or header["v"] != VERSION:
+        raise MessageError(f"it is of {_shown_version(header['v'])}, this release reads version {VERSION}")
+    seal = sealing.reader(header["key"])
+    payload = seal.open_payload(closed, header_line, place)
+    return _record(header, seal.open_device_tokens(header["device_tokens"], place.apns_id), payload)
+
+
+def _header(record: Record, key_id: str | None, device_tokens: Sequence[str]) -> bytes:
     header = {
         "v": VERSION,
         # summaries.lua finds these two, side by side, at the start of a record
@@ -79,35 +124,23 @@ def encode(record: Record) -> bytes:
         # slots.lua looks for these two as they are spelled here
         "report": record.report,
         "track": record.track,
-        "device_tokens": record.device_tokens,
+        "key": key_id,
+        # scripts copy these without opening them
+        "device_tokens": device_tokens,
     }
-    return json.dumps(header, separators=(",", ":")).encode() + b"\n" + record.payload
+    return json.dumps(header, separators=(",", ":")).encode()
 
 
-def decode(stored: bytes) -> Record:
-    """Return the record of its stored form.
-
-    Raises:
-        MessageError: The bytes are no record, or of a version this release does not know.
-    """
-    header_line, separator, payload = stored.partition(b"\n")
-    try:
-        header = json.loads(header_line)
-        if not separator or header["v"] != VERSION:
-            raise MessageError(f"record of version {header['v']!r}, this release reads version {VERSION}")
-        return _record(header, payload)
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise MessageError(f"record cannot be read: {type(exc).__name__}") from exc
-
-
-def _record(header: dict[str, Any], payload: bytes) -> Record:
+def _record(header: dict[str, Any], device_tokens: Sequence[str], payload: bytes) -> Record:
     if header["push_type"] not in PUSH_TYPES:
-        raise MessageError("record of a push type this release does not know")
+        raise MessageError("it is of a push type this release does not know")
+    if header["count"] != len(device_tokens) or not device_tokens:
+        raise MessageError("it holds another number of device tokens than it says")
     return Record(
         app=header["app"],
         environment=Environment(header["environment"]),
         push_type=header["push_type"],
-        device_tokens=tuple(header["device_tokens"]),
+        device_tokens=tuple(device_tokens),
         payload=payload,
         priority=header["priority"],
         expiration=header["expiration"],
@@ -118,3 +151,9 @@ def _record(header: dict[str, Any], payload: bytes) -> Record:
         report=Report(header["report"]),
         track=header["track"],
     )
+
+
+def _shown_version(version: object) -> str:
+    """Return a version for an error; what is no small number may be anything."""
+    is_version = isinstance(version, int) and 0 <= version <= _GREATEST_VERSION
+    return f"version {version:d}" if is_version else "an unknown version"

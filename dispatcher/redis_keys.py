@@ -4,7 +4,8 @@ A shard's keys share the hash tag `{NN}`, so that a script touches one slot of a
 
 apns:{NN}:batch:<batch id>        string     time of acceptance, a space, the record (see record.py)
 apns:{NN}:claim:<batch id>        hash       claim, owner's random id (absent when unclaimed); lease, its end;
-                                             unsettled, present from a claim until it is settled; done, a bitmap of
+                                             unsettled, present from a claim until it is settled; noted, number of
+                                             the owner's last bunch of notes; done, a bitmap of
                                              ended notifications; queue, where to put it again; parked, the set it is
                                              parked in; cancelled, indices to be cancelled instead of tried again;
                                              trying, the index sent by itself after a worker died; crash:<index>, how
@@ -35,8 +36,10 @@ apns:{NN}:seen:<apns id>          string     digest of the content accepted unde
                                              '*' if an id of ours has settled; expiring
 apns:{NN}:ended:<apns id>         string     when and how a tracked notification ended; a day
 apns:{NN}:feedback                stream     what the app is told, bounded
-apns:{NN}:dead:<app>              stream     what could not be sent, bounded
+apns:{NN}:dead:<app>              stream     what could not be sent, bounded; <app> may be unreadable: records and
+                                             feedback that were refused, as they lay there
 apns:{NN}:counters                hash       event|app|lane|detail -> count; app and lane may be empty
+apns:{NN}:touched                 string     empty; written before replicas are waited for, expiring
 apns:{00}:turn:<lane>             string     which worker sweeps the lane, expiring; <lane> may be another chore:
                                              feedback, trim
 apns:{00}:marker:<queue>          hash       sent, time of the outstanding marker; tries; age, the queue's age in
@@ -47,6 +50,7 @@ apns:{00}:paused                  hash       "app|lane|key id", each or '*' -> J
 apns:{00}:reported:<scope>        hash       host -> when one of its workers reported trouble; expires by itself
 apns:{00}:alarmed:<scope>         string     somebody has told of the pause within the last minute, expiring
 apns:{00}:workers                 zset       host of a worker and lane -> when it last swept or sent
+apns:{NN}:nothing                 -          never there: scripts delete it (even_when_full.lua)
 apns:{NN}:clock                   string     seconds added to the server's clock; only read in development
 """
 
@@ -153,6 +157,11 @@ def dead(shard: int, app: str) -> str:
 def counters(shard: int) -> str:
     """Return the key of a shard's counters."""
     return f"{prefix(shard)}counters"
+
+
+def touched(shard: int) -> str:
+    """Return the key that is written before replicas are waited for."""
+    return f"{prefix(shard)}touched"
 
 
 def clock(shard: int) -> str:

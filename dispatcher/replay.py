@@ -15,6 +15,7 @@ from dispatcher.dead_letter import DeadLetter
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import PUSH_TYPES
 from dispatcher.record import Record
+from dispatcher.sealing import Sealing, batch_place, slot_place
 from dispatcher.slot_values import sent_at, terms_of
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import StateServer
@@ -42,6 +43,7 @@ class Return:
         hindrance: Looks whether something is in the way.
         acceptance: Reads from the call's reply what became of it.
         message: Reads from it what to publish.
+        done: The key of a claim, and the flags of those that had ended before; None when none had.
     """
 
     call: StateCall[Any]
@@ -49,17 +51,19 @@ class Return:
     hindrance: Callable[[Pipeline], Replay | None]
     acceptance: Callable[[Any], Acceptance]
     message: Callable[[Any], Message | None]
+    done: tuple[str, str] | None = None
 
 
-def way_back(letter: DeadLetter, again: Record, *, spacing_s: float) -> Return:
+def way_back(letter: DeadLetter, again: Record, *, spacing_s: float, sealing: Sealing) -> Return:
     """Return how a dead letter gets where it was before.
 
     Args:
         letter: The dead letter.
         again: What is to be sent of it.
         spacing_s: Seconds between two background notifications of a device.
+        sealing: How records are sealed.
     """
-    return _into_slot(letter, again, spacing_s) if letter.in_slot else _as_batch(letter, again)
+    return _into_slot(letter, again, spacing_s, sealing) if letter.in_slot else _as_batch(letter, again, sealing)
 
 
 def hindrance_of(state: StateServer, way: Return) -> Replay | None:
@@ -68,7 +72,7 @@ def hindrance_of(state: StateServer, way: Return) -> Replay | None:
     Raises:
         redis.RedisError: The server did not answer.
     """
-    with state.client.pipeline() as look:
+    with state.transaction(way.call.shard) as look:
         look.watch(*way.watched)  # type: ignore[no-untyped-call]
         return way.hindrance(look)
 
@@ -82,7 +86,7 @@ def take(state: StateServer, way: Return, apns_id: str) -> tuple[Replay, Message
         redis.RedisError: The server did not confirm it.
     """
     seen = redis_keys.seen(way.call.shard, apns_id)
-    with state.client.pipeline() as transaction:
+    with state.transaction(way.call.shard) as transaction:
         transaction.watch(seen, *way.watched)  # type: ignore[no-untyped-call]
         if found := way.hindrance(transaction):
             return found, None
@@ -91,6 +95,9 @@ def take(state: StateServer, way: Return, apns_id: str) -> tuple[Replay, Message
         transaction.multi()
         transaction.delete(seen)
         state.enlist(way.call, transaction)
+        if way.done is not None:
+            claim, flags = way.done
+            transaction.hset(claim, "done", flags)
         if known is not None and left_ms > 0:
             transaction.set(seen, known, px=left_ms)
         try:
@@ -102,16 +109,27 @@ def take(state: StateServer, way: Return, apns_id: str) -> tuple[Replay, Message
     return Replay.REPLAYED, way.message(reply)
 
 
-def _as_batch(letter: DeadLetter, again: Record) -> Return:
-    """Come back as a batch of one, unless a batch of that id still holds others that have not ended."""
+def _as_batch(letter: DeadLetter, again: Record, sealing: Sealing) -> Return:
+    """Come back as a batch, unless one of that id still holds others that have not ended.
+
+    It is a batch of one, or all that could not be read before, without those that had ended.
+    """
+    shard, count = ids.shard_of(letter.apns_id), len(again.device_tokens)
     lane = PUSH_TYPES[again.push_type].lane
     queue = routing.single_queue(lane)
-    batch = redis_keys.batch(ids.shard_of(letter.apns_id), letter.apns_id)
-    message = Message(queue=queue, batch_id=letter.apns_id, summary=sweeping.summary(again.app, 1))
+    batch = redis_keys.batch(shard, letter.apns_id)
+    message = Message(queue=queue, batch_id=letter.apns_id, summary=sweeping.summary(again.app, count))
     return Return(
         call=outbox.put(
-            letter.apns_id, record.encode(again), app=again.app, lane=lane, queue=queue, count=1, digest=""
+            letter.apns_id,
+            record.encode(again, batch_place(letter.apns_id), sealing),
+            app=again.app,
+            lane=lane,
+            queue=queue,
+            count=count,
+            digest="",
         ),
+        done=(redis_keys.claim(shard, letter.apns_id), letter.done) if letter.done else None,
         watched=(batch,),
         hindrance=lambda look: Replay.UNSETTLED if look.exists(batch) else None,
         acceptance=lambda reply: reply,
@@ -119,7 +137,7 @@ def _as_batch(letter: DeadLetter, again: Record) -> Return:
     )
 
 
-def _into_slot(letter: DeadLetter, again: Record, spacing_s: float) -> Return:
+def _into_slot(letter: DeadLetter, again: Record, spacing_s: float, sealing: Sealing) -> Return:
     """Come back into the device's slot, unless a newer one is there or was sent since."""
     digest = slots.device_of(again)
     shard, device = ids.shard_of_device(digest), digest.hex()
@@ -138,7 +156,7 @@ def _into_slot(letter: DeadLetter, again: Record, spacing_s: float) -> Return:
             shard,
             device,
             letter.apns_id,
-            record.encode(again),
+            record.encode(again, slot_place(shard, device, letter.apns_id), sealing),
             app=again.app,
             terms=terms_of(again, spacing_s=spacing_s),
             digest="",

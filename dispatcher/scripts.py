@@ -9,39 +9,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
+from hashlib import sha1
 from importlib import resources
 from typing import Final
 
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "put": ("acceptance",),
-    "reserve": ("acceptance",),
-    "claim": ("claims", "blame"),
-    "progress": ("claims",),
-    "settle": ("claims", "ends"),
-    "cancel": ("claims", "ends"),
+    "put": ("acceptance", "guard"),
+    "reserve": ("acceptance", "guard"),
+    "claim": ("even_when_full", "claims", "blame"),
+    "progress": ("even_when_full", "claims"),
+    "settle": ("even_when_full", "claims", "ends"),
+    "cancel": ("even_when_full", "claims", "ends"),
     "status": ("claims", "ends"),
     "ended": (),
     "sweep": ("summaries", "requeue"),
     "unpark": ("summaries", "requeue"),
     "lost": ("summaries",),
     "marker_send": (),
-    "marker_out": (),
-    "put_slot": ("acceptance", "slots"),
-    "claim_slots": ("slots", "slot_leases"),
-    "give_back": ("slots", "slot_leases"),
+    "marker_out": ("even_when_full",),
+    "put_slot": ("acceptance", "guard", "slots"),
+    "claim_slots": ("even_when_full", "slots", "slot_leases"),
+    "give_back": ("even_when_full", "slots", "slot_leases"),
     "sweep_slots": ("slots", "slot_leases"),
     "unpark_slots": ("slots",),
     "device_online": ("slots",),
-    "slot_cancel": ("slots",),
+    "slot_cancel": ("even_when_full", "slots"),
     "slot_status": ("slots",),
     "rest": (),
     "trim_streams": (),
     "unheard": (),
-    "pause": ("pauses",),
-    "resume": ("pauses",),
+    "pause": ("even_when_full", "pauses"),
+    "resume": ("even_when_full", "pauses"),
     "read_pauses": (),
-    "report_trouble": ("pauses",),
-    "take_probe": ("pauses",),
+    "report_trouble": ("even_when_full", "pauses"),
+    "take_probe": ("even_when_full", "pauses"),
     "time": (),
 }
 
@@ -58,6 +59,12 @@ def source(name: str, clock: Clock) -> str:
     """Return the whole text of a script."""
     pieces = (f"clock_{clock}", "common", *_WORDS[name], name)
     return "\n".join(_piece(piece) for piece in pieces)
+
+
+@cache
+def sha(name: str, clock: Clock) -> str:
+    """Return the name by which the server knows a script."""
+    return sha1(source(name, clock).encode(), usedforsecurity=False).hexdigest()
 
 
 @cache

@@ -1,7 +1,8 @@
 """Settings of producers and workers: environment variables and one TOML file, checked whole before anything starts.
 
 Environment variables: `APNS_BROKER_URL`, `APNS_STATE_URL` (default: the broker's server), `APNS_CONFIG` (the path of
-the TOML file), `APNS_MODE` (`development`, the default, or `production`), `APNS_TIMEOUT` (seconds, default 2).
+the TOML file), `APNS_MODE` (`development`, the default, or `production`), `APNS_TIMEOUT` (seconds, default 2),
+`APNS_RECORD_KEYS` or `APNS_RECORD_KEYS_FILE` (see record_keys.py).
 
 Reading them never opens a signing key: producers have none.
 """
@@ -9,7 +10,7 @@ Reading them never opens a signing key: producers have none.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,16 +20,21 @@ from typing import Final
 from pydantic import SecretStr
 
 from dispatcher.errors import NotificationError, SettingsError
+from dispatcher.guard import Marks
 from dispatcher.push_types import Environment
+from dispatcher.record_keys import RecordKeys
 from dispatcher.scripts import Clock
 from dispatcher.settings_problems import did_you_mean, names
-from dispatcher.settings_reading import read_document, read_variables
+from dispatcher.settings_production import address_problems
+from dispatcher.settings_reading import read_document, read_record_keys, read_variables
+from dispatcher.settings_replicas import Replicas, replica_problems, replicas
 from dispatcher.settings_schema import Document, Variables
 from dispatcher.settings_urls import masked_url, state_url_of
 
-__all__ = ["App", "Endpoints", "Mode", "Settings", "SigningKey", "WorkerSettings", "masked_url"]
+__all__ = ["App", "Endpoints", "Mode", "Replicas", "Settings", "SigningKey", "WorkerSettings", "masked_url"]
 
 _HOUR_S: Final = 3600.0
+_ADDRESSES: Final = ("APNS_BROKER_URL", "APNS_STATE_URL")
 
 
 class Mode(StrEnum):
@@ -121,13 +127,16 @@ class Settings:
     Attributes:
         mode: How strict we are.
         broker_url: For Celery; several are separated by semicolons.
-        state_url: For redis-py.
+        state_url: As `topology.py` understands it.
         timeout_s: How long a producer's call may take.
         apps: By bundle id; at least one.
         keys: By key id.
         endpoints: Where APNs is.
         workers: How workers send.
+        record_keys: What records are sealed with; producers and workers of a fleet share it.
         idempotency_window_s: How long an idempotency key is remembered, in seconds.
+        marks: When the state server or a queue is too full to take more.
+        replicas: Who has to confirm what is accepted; None for nobody else.
         retry_scale: What every retry delay is multiplied by; 1 in production.
         config_file: Where apps and keys were read from, an absolute path.
     """
@@ -140,7 +149,10 @@ class Settings:
     keys: Mapping[str, SigningKey]
     endpoints: Endpoints
     workers: WorkerSettings
+    record_keys: RecordKeys
     idempotency_window_s: int
+    marks: Marks
+    replicas: Replicas | None
     retry_scale: float
     config_file: Path
 
@@ -156,15 +168,21 @@ class Settings:
         """
         given = {name: value for name, value in (os.environ if env is None else env).items() if value}
         variables, problems = read_variables(given)
+        if given.get("APNS_MODE") == Mode.PRODUCTION:
+            problems += _address_problems(given, problems)
         document = None
         if config := given.get("APNS_CONFIG"):
             production = given.get("APNS_MODE") == Mode.PRODUCTION
             document, file_problems = read_document(Path(config), production=production)
             problems += file_problems
         state_url = _state_url(variables, problems) if variables else None
+        if variables and document:
+            problems += replica_problems(variables, document.enqueue)
+        keys, key_problems = read_record_keys(variables) if variables else (RecordKeys(), [])
+        problems += key_problems
         if problems or variables is None or document is None or state_url is None:
             raise SettingsError(problems)
-        return _settings(variables, document, state_url)
+        return _settings(variables, document, state_url, keys)
 
     @property
     def is_production(self) -> bool:
@@ -202,7 +220,13 @@ def _state_url(variables: Variables, problems: list[str]) -> SecretStr | None:
     return SecretStr(state_url)
 
 
-def _settings(variables: Variables, document: Document, state_url: SecretStr) -> Settings:
+def _address_problems(given: Mapping[str, str], problems: Sequence[str]) -> list[str]:
+    """Return what production refuses of the addresses that can be read; the others are among the problems already."""
+    readable = [name for name in _ADDRESSES if name in given and not any(each.startswith(name) for each in problems)]
+    return [problem for name in readable for problem in address_problems(name, given[name])]
+
+
+def _settings(variables: Variables, document: Document, state_url: SecretStr, record_keys: RecordKeys) -> Settings:
     directory = Path(variables.config).absolute().parent
     endpoints = document.endpoints
     keys = {
@@ -238,7 +262,10 @@ def _settings(variables: Variables, document: Document, state_url: SecretStr) ->
             connections=document.workers.connections,
             proxy=document.workers.proxy,
         ),
+        record_keys=record_keys,
         idempotency_window_s=document.enqueue.idempotency_window_s,
+        marks=Marks(max_memory_share=document.enqueue.max_memory_share, max_waiting=document.enqueue.max_waiting),
+        replicas=replicas(document.enqueue),
         retry_scale=document.development.retry_scale,
         config_file=Path(variables.config).absolute(),
     )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
+from dispatcher import record_keys
+from dispatcher.record_keys import RecordKeys
 from dispatcher.settings_lines import TomlLines, syntax_problem
 from dispatcher.settings_problems import (
     FileProblem,
@@ -17,7 +20,9 @@ from dispatcher.settings_problems import (
     section_problems,
     variable_problems,
 )
-from dispatcher.settings_schema import Document, Variables
+from dispatcher.settings_schema import RECORD_KEYS_FORM, Document, Variables
+
+_NAME_THE_FILE: Final = "it must name the file that holds the keys of APNS_RECORD_KEYS"
 
 
 def read_variables(env: Mapping[str, str]) -> tuple[Variables | None, list[str]]:
@@ -61,3 +66,22 @@ def _parse(text: str, *, production: bool) -> tuple[Document | None, list[FilePr
         return Document.model_validate(raw), problems
     except ValidationError as exc:
         return None, problems + list(document_problems(exc, lines))
+
+
+def read_record_keys(variables: Variables) -> tuple[RecordKeys, list[str]]:
+    """Return the keys that records are sealed with, and what is wrong with their file; never shows any of them."""
+    if variables.record_keys is not None:
+        both = "APNS_RECORD_KEYS and APNS_RECORD_KEYS_FILE are both set; set only one of them"
+        found = record_keys.parse(variables.record_keys.get_secret_value())
+        return found, [both] if variables.record_keys_file else []
+    if variables.record_keys_file is None:
+        return RecordKeys(), []
+    where = f"APNS_RECORD_KEYS_FILE {variables.record_keys_file}"
+    try:
+        return record_keys.parse(Path(variables.record_keys_file).read_bytes().decode()), []
+    except OSError as exc:
+        return RecordKeys(), [f"{where}: cannot be read ({exc.strerror}); {_NAME_THE_FILE}"]
+    except UnicodeDecodeError:
+        return RecordKeys(), [f"{where}: is not UTF-8; it must hold {RECORD_KEYS_FORM}"]
+    except ValueError as exc:
+        return RecordKeys(), [f"{where}: {exc}; it must hold {RECORD_KEYS_FORM}"]

@@ -11,6 +11,9 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dispatcher import record_keys
+from dispatcher.guard import Marks
+from dispatcher.ids import SHARDS
 from dispatcher.settings_urls import checked_broker_url, checked_endpoint, checked_proxy, checked_state_url
 
 AppleId = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{10}$")]
@@ -19,6 +22,12 @@ FilePath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]+$")]
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*$", max_length=255)]
 Endpoint = Annotated[str, AfterValidator(checked_endpoint)]
 Proxy = Annotated[str, AfterValidator(checked_proxy)]
+
+#: What must stand in APNS_RECORD_KEYS, or in the file that stands for it.
+RECORD_KEYS_FORM: Final = (
+    "a list of keys, each an id, a colon and the output of `openssl rand -base64 32`, or the word plain, "
+    "separated by commas; the first one writes, all are read"
+)
 
 #: Sections whose tables are named by their user: `[keys.NAME]`; what the name must be.
 NAMED_TABLES: Final = {
@@ -37,6 +46,11 @@ def _checked_state(url: SecretStr) -> SecretStr:
     return url
 
 
+def _checked_record_keys(keys: SecretStr) -> SecretStr:
+    record_keys.parse(keys.get_secret_value())
+    return keys
+
+
 class Variables(BaseSettings):
     """The environment variables; nothing else in the environment is looked at."""
 
@@ -50,6 +64,16 @@ class Variables(BaseSettings):
         default=None,
         validation_alias="APNS_STATE_URL",
         description="the address of a Redis or Valkey server, such as redis://localhost:6379/1",
+    )
+    record_keys: Annotated[SecretStr, AfterValidator(_checked_record_keys)] | None = Field(
+        default=None,
+        validation_alias="APNS_RECORD_KEYS",
+        description=RECORD_KEYS_FORM,
+    )
+    record_keys_file: str | None = Field(
+        default=None,
+        validation_alias="APNS_RECORD_KEYS_FILE",
+        description="the path of a file that holds the keys of APNS_RECORD_KEYS",
     )
     config: str = Field(
         validation_alias="APNS_CONFIG",
@@ -132,6 +156,12 @@ class EnqueueSection(Section):
     """`[enqueue]`."""
 
     idempotency_window_s: int = Field(default=86_400, ge=1, le=2_592_000, description="whole seconds, 1 to 2592000")
+    max_memory_share: float = Field(
+        default=Marks().max_memory_share, gt=0, le=1, description="a number, more than 0 and at most 1"
+    )
+    max_waiting: int = Field(default=Marks().max_waiting, ge=SHARDS, description=f"a whole number, {SHARDS} or more")
+    wait_for_replicas: int = Field(default=0, ge=0, le=16, description="a whole number, 0 to 16")
+    replica_timeout_ms: int = Field(default=500, ge=1, le=30_000, description="whole milliseconds, 1 to 30000")
 
 
 class DevelopmentSection(Section):

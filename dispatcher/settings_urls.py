@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+from dispatcher.server_urls import UNREADABLE
+from dispatcher.topology import TOPOLOGIES, parse_sentinel, topology_of
+
 #: Several brokers in one address, as kombu writes them; a password may hold a semicolon.
 _NEXT_BROKER: Final = re.compile(r";(?=[A-Za-z0-9+]+://)")
 
@@ -14,6 +17,7 @@ _USER_AND_PASSWORD: Final = re.compile(r"^(?P<scheme>[^:/]*://)?(?:(?P<user>[^:@
 _PASSWORD_IN_QUERY: Final = re.compile(r"(?<=[?&])(?P<name>\w*password)=[^&]*", re.IGNORECASE)
 
 #: kombu's spelling of a choice that redis-py writes without prefix and in lower case.
+_CERT_CHOICE: Final = re.compile(r"(CERT_)?(?i:required|optional|none)")
 _CERT_REQS: Final = re.compile(r"(?<=[?&]ssl_cert_reqs=)CERT_(?P<choice>\w+)")
 
 
@@ -28,6 +32,10 @@ def _same_socket(broker_url: str) -> str:
     return f"unix://{url.netloc}{url.path}?db={database}"
 
 
+def _same(broker_url: str) -> str:
+    return broker_url
+
+
 def _none(_broker_url: str) -> None:
     return None
 
@@ -37,10 +45,26 @@ BROKER_SCHEMES: Final[Mapping[str, Callable[[str], str | None]]] = {
     "redis": _same_server,
     "rediss": _same_server,
     "redis+socket": _same_socket,
-    "sentinel": _none,
+    "sentinel": _same,
+    "sentinels": _same,
     "amqp": _none,
     "amqps": _none,
 }
+#: Schemes of a socket of this machine.
+LOCAL_SCHEMES: Final = ("redis+socket", "unix")
+#: Scheme in plaintext -> the same over TLS.
+SECURE_SCHEMES: Final[Mapping[str, str]] = {
+    "redis": "rediss",
+    "sentinel": "sentinels",
+    "redis+cluster": "rediss+cluster",
+    "amqp": "amqps",
+}
+#: Why a state server cannot be a broker, if people try.
+_NO_BROKERS: Final = dict.fromkeys(
+    ("redis+cluster", "rediss+cluster"),
+    "is a cluster, which Celery cannot use as a broker; write it to APNS_STATE_URL and give Celery another server",
+)
+STATE_SCHEMES: Final = tuple(TOPOLOGIES)
 #: Files for TLS to RabbitMQ, as its address names them -> as py-amqp names them.
 AMQP_TLS_OPTIONS: Final[Mapping[str, str]] = {
     "ssl_ca_certs": "ca_certs",
@@ -49,7 +73,6 @@ AMQP_TLS_OPTIONS: Final[Mapping[str, str]] = {
 }
 #: Scheme of the broker -> what may stand behind a question mark, where that is not whatever kombu takes.
 _BROKER_OPTIONS: Final[Mapping[str, frozenset[str]]] = {"amqp": frozenset(), "amqps": frozenset(AMQP_TLS_OPTIONS)}
-STATE_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 def masked_url(url: str) -> str:
@@ -86,7 +109,7 @@ def checked_broker_url(url: str) -> str:
     """
     parts = broker_urls(url)
     for part in parts:
-        _check_server(part, tuple(BROKER_SCHEMES))
+        _check_broker(part)
         _check_options(part)
     if len({scheme_of(part) for part in parts}) > 1:
         raise ValueError("must name brokers of one kind, with the same scheme")
@@ -99,7 +122,8 @@ def checked_state_url(url: str) -> str:
     Raises:
         ValueError: It cannot be understood. Never shows the address: it may hold a password.
     """
-    _check_server(url, STATE_SCHEMES)
+    topology_of(url)
+    _check_certificates(url)
     return url
 
 
@@ -129,15 +153,35 @@ def checked_proxy(url: str) -> str:
     return url.rstrip("/")
 
 
-def _check_server(url: str, schemes: tuple[str, ...]) -> None:
-    if scheme_of(url) not in schemes:
-        raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
+def _check_broker(url: str) -> None:
+    scheme = scheme_of(url)
+    if scheme in _NO_BROKERS:
+        raise ValueError(_NO_BROKERS[scheme])
+    if scheme not in BROKER_SCHEMES:
+        raise ValueError(f"must begin with one of {', '.join(f'{known}://' for known in BROKER_SCHEMES)}")
+    BROKER_CHECKS.get(scheme, _check_port)(url)
+
+
+def _check_port(url: str) -> None:
     try:
         _port = urlsplit(url).port
     except ValueError as exc:
         # urllib quotes what it took for the port, and that is the password when it holds an unescaped slash.
-        rule = "has no readable host and port; special characters in a password are written %2F, %40 ..."
-        raise ValueError(rule) from exc
+        raise ValueError(UNREADABLE) from exc
+    _check_certificates(url)
+
+
+def _check_certificates(url: str) -> None:
+    for choice in parse_qs(urlsplit(url).query).get("ssl_cert_reqs", ()):
+        if not _CERT_CHOICE.fullmatch(choice):
+            raise ValueError("has an ssl_cert_reqs other than required, optional and none")
+
+
+#: Scheme of the broker -> what looks whether its address can be understood, where that is more than a host and a port.
+BROKER_CHECKS: Final[Mapping[str, Callable[[str], object]]] = {
+    "sentinel": parse_sentinel,
+    "sentinels": parse_sentinel,
+}
 
 
 def _check_options(url: str) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from dispatcher import redis_keys, routing, slot_values, sweeping
 from dispatcher.cancellation import Cancellation
+from dispatcher.guard import NO_GUARD, Guard
 from dispatcher.push_types import PUSH_TYPES, Lane
 from dispatcher.record import Record
 from dispatcher.slot_values import DeviceOnline, Released, SlotPut, SlotReturn, SlotsClaimed, SlotStatus, SlotTerms
@@ -28,7 +29,16 @@ def device_of(record: Record) -> bytes:
 
 
 def put(
-    shard: int, device: str, apns_id: str, record: bytes, *, app: str, terms: SlotTerms, digest: str, window_s: int
+    shard: int,
+    device: str,
+    apns_id: str,
+    record: bytes,
+    *,
+    app: str,
+    terms: SlotTerms,
+    digest: str,
+    window_s: int,
+    guard: Guard = NO_GUARD,
 ) -> StateCall[SlotPut]:
     """Put a notification into its device's slot; the newest wins.
 
@@ -41,6 +51,7 @@ def put(
         terms: When it may be sent.
         digest: Of its content, to accept it once under a caller's own id; empty for an id of ours.
         window_s: How long the digest is remembered.
+        guard: When it is refused, with an error reply; there are never more slots than devices, so none is too many.
     """
     return StateCall(
         script="put_slot",
@@ -63,6 +74,7 @@ def put(
             window_s,
             routing.wake_up_id(app, shard),
             *terms.as_args(),
+            *guard.server_args(),
         ),
         read=slot_values.read_put,
     )
@@ -70,6 +82,7 @@ def put(
 
 def claim(app: str, shard: int, claim_id: str, *, lease_s: float, most: int) -> StateCall[SlotsClaimed]:
     """Take at most `most` due slots of an app for `lease_s` seconds."""
+    args = (routing.wake_up_id(app, shard), claim_id, lease_s, most)
     return StateCall(
         script="claim_slots",
         shard=shard,
@@ -80,7 +93,8 @@ def claim(app: str, shard: int, claim_id: str, *, lease_s: float, most: int) -> 
             redis_keys.counters(shard),
             redis_keys.feedback(shard),
         ),
-        args=(routing.wake_up_id(app, shard), claim_id, lease_s, most),
+        args=(*args, 0),
+        again=(*args, 1),
         read=slot_values.read_claim,
     )
 

@@ -16,6 +16,8 @@ from dispatcher.state_call import StateCall, text
 FEEDBACK_AGE_S: Final = 7 * 86_400
 #: How long dead letters are kept, in seconds.
 DEAD_AGE_S: Final = 30 * 86_400
+#: About how many dead letters are kept of an app in a shard; as in common.lua.
+DEAD_LENGTH: Final = 10_000
 #: An unacknowledged record of a reader that is gone comes to another one after this long.
 ABANDONED_MS: Final = 60_000
 

@@ -18,6 +18,7 @@ from dispatcher.dev.simulator.config_file import write_config
 from dispatcher.dev.simulator.world import CONFIG_FILE, open_world
 from dispatcher.dev.stack import Stack
 from dispatcher.push_types import Environment
+from tests.record_sealing import KEYS_TEXT
 from tests.running_fleet import Fleet
 
 ROOT: Final = Path(__file__).parents[1]
@@ -95,8 +96,13 @@ def apns_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def env(state_url: str, apns_config: Path) -> dict[str, str]:
-    """Return the environment variables of a web app or worker in development."""
-    return {"APNS_BROKER_URL": state_url, "APNS_CONFIG": str(apns_config), "APNS_MODE": "development"}
+    """Return the environment variables of a web app or worker in development; records are sealed with a key."""
+    return {
+        "APNS_BROKER_URL": state_url,
+        "APNS_CONFIG": str(apns_config),
+        "APNS_RECORD_KEYS": KEYS_TEXT,
+        "APNS_MODE": "development",
+    }
 
 
 @pytest.fixture

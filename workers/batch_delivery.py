@@ -11,7 +11,6 @@ from typing import Final
 from uuid import uuid4
 
 import structlog
-from redis.exceptions import RedisError
 
 from dispatcher import ids, outbox, record
 from dispatcher.claimed import Claimed, ClaimState, Waiting
@@ -20,11 +19,12 @@ from dispatcher.feedback import Outcome
 from dispatcher.notes import Notes, with_try
 from dispatcher.push_types import Lane
 from dispatcher.record import Record
+from dispatcher.sealing import batch_place
 from workers.attempt import send_each
 from workers.edges import Edges
-from workers.endings import MAX_CRASHES, POISONOUS, UNREADABLE, leave, leave_unreadable, summary_text
+from workers.endings import MAX_CRASHES, POISONOUS, UNREADABLE, Past, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
-from workers.progress import ProgressWriter
+from workers.progress import Bunch, ProgressWriter
 from workers.retry import Decision, Finish, Park, Release, Retry
 from workers.sending import Attempt
 
@@ -45,7 +45,7 @@ async def deliver_batch(batch_id: str, lane: Lane, queue: str, edges: Edges) -> 
     if claimed.state is not ClaimState.CLAIMED:
         return claimed.state
     try:
-        batch = record.decode(claimed.record)
+        batch = record.decode(claimed.record, batch_place(batch_id), edges.sealing)
     except MessageError as exc:
         return await _bury_unreadable(batch_id, claim_id, lane=lane, claimed=claimed, reason=str(exc), edges=edges)
     work = _BatchWork(
@@ -95,7 +95,7 @@ class _BatchWork:
                 await self._send(pending, note, writer)
         finally:
             is_parked = any(isinstance(decision, Park) for decision in decisions)
-            await asyncio.shield(self._settle(writer.rest, is_parked=is_parked))
+            await asyncio.shield(self._settle(writer, is_parked=is_parked))
         return summary_text(decisions)
 
     def _pending(self) -> Iterator[Attempt]:
@@ -134,12 +134,7 @@ class _BatchWork:
     async def _send_with_care(self, sendable: list[Attempt], note: _Note, writer: ProgressWriter[_Decided]) -> None:
         """Send one by one, each announced together with what is known of those before, so that a death is its own."""
         for attempt in sendable:
-            notes = writer.take()
-            try:
-                await self._write(notes, trying=attempt.index)
-            except RedisError:
-                writer.put_back(notes)
-                raise
+            await writer.flush(trying=attempt.index)
             if not self.lease.may_open() or self.edges.sending.has_stopped():
                 break
             await send_each([attempt], note, self.edges.sending)
@@ -151,17 +146,18 @@ class _BatchWork:
             return [replace(sendable[0], is_probe=True), *sendable[1:]]
         return sendable
 
-    async def _write(self, notes: list[_Decided], *, trying: int | None = None) -> None:
+    async def _write(self, bunch: Bunch[_Decided]) -> None:
         asked_at = self.edges.monotonic()
         call = outbox.progress(
             self.batch_id,
             self.claim_id,
-            self._notes(notes),
+            self._notes(bunch.notes),
             app=self.record.app,
             lane=self.lane,
             lease_s=LANE_TIMES[self.lane].lease_s,
             size=len(self.record.device_tokens),
-            trying=trying,
+            number=bunch.number,
+            trying=bunch.trying,
         )
         progress = await self.edges.state.run(call)
         self.cancelled.update(progress.cancelled)
@@ -170,7 +166,10 @@ class _BatchWork:
         else:
             self.lease.lose()
 
-    async def _settle(self, notes: list[_Decided], *, is_parked: bool) -> None:
+    async def _settle(self, writer: ProgressWriter[_Decided], *, is_parked: bool) -> None:
+        if writer.doubtful is not None:
+            await self._write(writer.doubtful)
+        notes = writer.rest
         call = outbox.settle(
             self.batch_id,
             self.claim_id,
@@ -205,16 +204,9 @@ class _BatchWork:
 
     def _leave(self, notes: Notes, attempt: Attempt, decision: Finish | Retry) -> None:
         history = self._waiting(attempt.index).history
-        leave(
-            notes.ends,
-            self.record,
-            attempt.index,
-            attempt.apns_id,
-            decision,
-            attempts=attempt.attempts,
-            history=history,
-            accepted_at=attempt.accepted_at,
-        )
+        past = Past(attempts=attempt.attempts, history=history, accepted_at=attempt.accepted_at)
+        sealing = self.edges.sealing
+        leave(notes.ends, self.record, attempt.index, attempt.apns_id, decision, sealing=sealing, past=past)
 
     def _waiting(self, index: int) -> Waiting:
         return self.claimed.waiting.get(index, Waiting())
@@ -224,8 +216,11 @@ async def _bury_unreadable(
     batch_id: str, claim_id: str, *, lane: Lane, claimed: Claimed, reason: str, edges: Edges
 ) -> str:
     """Lay a record that no retry can make readable among the dead letters, as it is."""
-    log.error("record_unreadable", apns_id=batch_id, lane=lane, reason=reason)
     notes = Notes()
-    leave_unreadable(notes.ends, batch_id, claimed.record, lane, reason)
+    digest = leave_unreadable(
+        notes.ends, batch_id, claimed.record, lane, reason, accepted_at=claimed.accepted_at, done=claimed.done
+    )
+    size_bytes = len(claimed.record)
+    log.error("record_unreadable", apns_id=batch_id, lane=lane, reason=reason, sha256=digest, size_bytes=size_bytes)
     await edges.state.run(outbox.settle(batch_id, claim_id, notes, app=UNREADABLE, lane=lane, size=0))
     return UNREADABLE

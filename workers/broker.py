@@ -1,18 +1,23 @@
-"""Redis transport and Celery consumer that survive messages nobody should have sent.
+"""Redis transport and Celery consumer that survive messages nobody should have sent, and brokers that take none.
 
-    app.conf.broker_transport = "workers.broker:Transport"   # redis:// and rediss:// only
-    app.conf.worker_consumer = "workers.broker:Consumer"     # any broker
-    app.conf.consumer_prefetch_count = 1                     # optional, RabbitMQ: unacknowledged messages per queue
+    app.conf.broker_transport = "workers.broker:Transport"           # redis:// and rediss:// only
+    app.conf.broker_transport = "workers.broker:SentinelTransport"   # sentinel:// only
+    app.conf.worker_consumer = "workers.broker:Consumer"             # any broker
+    app.conf.consumer_prefetch_count = 1                             # optional, RabbitMQ: unacknowledged per queue
 
 Whoever can write to a queue can otherwise end every worker that reads it: kombu parses the bytes it popped, and Celery
 the message, without a guard, and what they raise leaves the worker's event loop. What Celery does refuse by itself it
 prints to the log, body and all. Here such a message is put aside, counted, and named by a hash only.
+
+A broker that answers with a refusal to write, because it has become a replica, cannot save to its disk or is full,
+would end every worker too. Here that is a lost connection, which Celery makes again until the broker is well; a full
+one is read from all the same, since that is what empties it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from queue import Empty
 from typing import Any, ClassVar, Final
@@ -24,7 +29,8 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu import Message
 from kombu.transport import redis as kombu_redis
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError as LostConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from workers.amqp_broker import GarbageQueues
 
@@ -32,6 +38,8 @@ KEPT_MESSAGES: Final = 20
 KEPT_BYTES: Final = 65_536
 
 _DIGEST_CHARS: Final = 12
+#: How a server begins to say that it does not write at present. A waiting BRPOP is unblocked when its server changes.
+_REFUSALS_TO_WRITE: Final = ("UNBLOCKED", "NOREPLICAS", "MISCONF", "MASTERDOWN")
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -47,6 +55,17 @@ on_garbage: Callable[[str, str], object] = _count_nothing
 def garbage_key(queue: str) -> str:
     """Return the Redis list that keeps the last messages put aside from a queue, newest first."""
     return f"_garbage.{queue}"
+
+
+@contextmanager
+def _refusal_as_lost_connection() -> Iterator[None]:
+    """Turn a refusal to write into what Celery answers by connecting again."""
+    try:
+        yield
+    except ResponseError as exc:
+        if isinstance(exc, ReadOnlyError) or str(exc).startswith(_REFUSALS_TO_WRITE):
+            raise LostConnectionError(f"the broker takes no writes ({exc})") from exc
+        raise
 
 
 class _Client(Redis):
@@ -69,6 +88,13 @@ class Channel(kombu_redis.Channel):
 
     connection_errors: tuple[type[Exception], ...]
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Open the channel, but not on a replica: Celery connects again more and more slowly, and says why."""
+        super().__init__(*args, **kwargs)
+        with suppress(ResponseError):  # it may not be allowed to ask
+            if self.client.info("replication").get("role") == "slave":
+                raise LostConnectionError("the broker is a replica, on which nothing can be written")
+
     def keep(self, queue: str, raw: bytes) -> None:
         """Store the beginning of a message put aside, for somebody to look at."""
         with suppress(RedisError), self.conn_or_acquire() as client, client.pipeline() as pipe:
@@ -90,7 +116,8 @@ class Channel(kombu_redis.Channel):
     def _brpop_read(self, **options: Any) -> Any:
         self.client.last_popped = None
         try:
-            return super()._brpop_read(**options)  # type: ignore[misc]
+            with _refusal_as_lost_connection():
+                return super()._brpop_read(**options)  # type: ignore[misc]
         except Exception as exc:
             popped = getattr(self.client, "last_popped", None)
             if popped is None or self._is_not_about_the_message(exc):
@@ -99,6 +126,19 @@ class Channel(kombu_redis.Channel):
             self.keep(queue, raw)
             _put_aside(queue, raw, "unreadable", exc)
             return True
+
+    def _queue_bind(self, *args: Any) -> None:
+        with _refusal_as_lost_connection():
+            try:
+                super()._queue_bind(*args)  # type: ignore[misc]
+            except OutOfMemoryError:
+                # Only who publishes to an exchange looks bindings up; nobody needs one to read a queue.
+                _log.warning("broker_is_full", note="reads from it all the same")
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Keep the bindings alive, unless the broker is full: kombu tells of that every second, with a traceback."""
+        with suppress(OutOfMemoryError):
+            super().maybe_refresh_binding_expiry()  # type: ignore[misc]
 
     def _receive_one(self, c: Any) -> Any:
         try:
@@ -114,10 +154,20 @@ class Channel(kombu_redis.Channel):
         return isinstance(exc, (Empty, ResponseError, *self.connection_errors)) and not isinstance(exc, KeyError)
 
 
+class SentinelChannel(Channel, kombu_redis.SentinelChannel):
+    """The same for a server that Sentinels watch."""
+
+
 class Transport(kombu_redis.Transport):
     """kombu's Redis transport with our channel."""
 
     Channel = Channel
+
+
+class SentinelTransport(kombu_redis.SentinelTransport):
+    """kombu's Sentinel transport with our channel."""
+
+    Channel = SentinelChannel
 
 
 class Consumer(CeleryConsumer):

@@ -12,19 +12,20 @@ from typing import Any, Final
 from celery import Celery, signals
 
 from dispatcher import publishing, routing
-from dispatcher.amqp_tls import connecting
+from dispatcher.broker_address import broker_address
 from dispatcher.broker_connection import Brokers
 from dispatcher.push_types import Lane
 from dispatcher.settings import Settings
 from dispatcher.settings_urls import scheme_of
 from workers import logs, tasks
 
+_SOCKET_TIMEOUT_S: Final = 10
 _REDIS: Final[Mapping[str, Any]] = {
     "worker_disable_prefetch": True,
     "broker_transport_options": {
         "priority_steps": [0],
         "socket_connect_timeout": 5,
-        "socket_timeout": 10,
+        "socket_timeout": _SOCKET_TIMEOUT_S,
         "socket_keepalive": True,
         "health_check_interval": 25,
         # A message popped by a worker that dies is found by a marker, much sooner than Redis' own list of
@@ -43,11 +44,12 @@ _RABBITMQ: Final[Mapping[str, Any]] = {
 #: How messages are consumed, by the scheme of the broker's address; any other leads to a Redis.
 CONSUMING: Final[Mapping[str, Mapping[str, Any]]] = {"amqp": _RABBITMQ, "amqps": _RABBITMQ}
 
-#: Transports that survive garbage in a queue, by the scheme of the broker's address.
+#: Transports that survive garbage in a queue, by the scheme of kombu's address.
 TRANSPORTS: Final[Mapping[str, str]] = {
     "redis": "workers.broker:Transport",
     "rediss": "workers.broker:Transport",
     "redis+socket": "workers.broker:Transport",
+    "sentinel": "workers.broker:SentinelTransport",
     "amqp": "workers.amqp_broker:Transport",
     "amqps": "workers.amqp_broker:Transport",
 }
@@ -56,6 +58,7 @@ TRANSPORTS: Final[Mapping[str, str]] = {
 def make_app(settings: Settings) -> Celery:
     """Return the app that workers and Flower run."""
     broker_url = settings.broker_url.get_secret_value()
+    consuming = CONSUMING.get(scheme_of(broker_url), _REDIS)
     app = Celery("apns", amqp=Brokers)
     app.conf.update(
         apns_settings=settings,
@@ -77,8 +80,8 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        **CONSUMING.get(scheme_of(broker_url), _REDIS),
-        **connecting(broker_url),
+        **consuming,
+        **broker_address(broker_url, timeout_s=_SOCKET_TIMEOUT_S).conf(consuming["broker_transport_options"]),
     )
     tasks.register(app)
     return app

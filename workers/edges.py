@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from dispatcher.sealing import Sealing
 from dispatcher.state_call import StateCall
 from workers.sending import Sending
 
@@ -28,8 +29,10 @@ class Edges:
         state: The state server.
         sending: What attempts need.
         monotonic: A clock that never jumps, in seconds.
+        sealing: How records are sealed.
     """
 
     state: State
     sending: Sending
     monotonic: Callable[[], float]
+    sealing: Sealing

@@ -77,4 +77,5 @@ class FeedbackPump:
     async def _call(self, task: str, app: App) -> None:
         """Publish in a thread, since kombu blocks; what the broker did not take is tried again at the next look."""
         if not await asyncio.to_thread(self.publisher.call_feedback_task, task, app.feedback_queue, app.bundle_id):
-            await self.state.client.delete(redis_keys.feedback_call(app.bundle_id))
+            call = redis_keys.feedback_call(app.bundle_id)
+            await self.state.ask(redis_keys.FLEET_SHARD, lambda pipeline: pipeline.delete(call))

@@ -71,11 +71,13 @@ class LocalStops:
         stop.go_on_at = now + probing.distance_s(stop.probes, self._scale)
         return True
 
-    def rest(self, scope: Scope, reason: str, now: float) -> None:
-        """Send nothing of a scope for some minutes, without telling anybody."""
-        if scope not in self._stops:
-            go_on_at = now + self._scale * REST_S
-            self._stops[scope] = LocalStop(reason=reason, since=now, go_on_at=go_on_at, is_rest=True)
+    def rest(self, scope: Scope, reason: str, now: float) -> bool:
+        """Send nothing of a scope for some minutes; True when it did not rest already."""
+        if scope in self._stops:
+            return False
+        go_on_at = now + self._scale * REST_S
+        self._stops[scope] = LocalStop(reason=reason, since=now, go_on_at=go_on_at, is_rest=True)
+        return True
 
     def is_stale(self, scope: Scope, now: float) -> bool:
         """Note a provider token refused as expired; True when fresh connections did not help."""

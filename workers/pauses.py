@@ -87,6 +87,9 @@ class FleetPauses:
 
     async def report(self, trouble: Trouble) -> None:
         """Tell the fleet of trouble; when this returns the pause is known here, if it was made."""
+        if trouble.ends_by_itself:
+            log.error("apns_rests", scope=str(trouble.scope), reason=trouble.reason)
+            return
         log.warning("apns_stopped", scope=str(trouble.scope), reason=trouble.reason)
         call = pausing.report_trouble(
             trouble.scope,

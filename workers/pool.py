@@ -30,7 +30,7 @@ from celery.worker import state
 from kombu.asynchronous import Hub
 from kombu.utils.imports import symbol_by_name
 
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import DispatcherError, SettingsError
 from workers.pool_hub import HubLink
 from workers.pool_job import (
     CoroutineFunction,
@@ -51,6 +51,8 @@ from workers.pool_threads import DaemonThreads
 __all__ = ["AsyncioPool", "current_queue", "current_request", "stopping"]
 
 DEFAULT_STOP_TIMEOUT_S: Final = 8.0
+#: The exit code of a worker that has to be set up differently, as of Celery's own command line.
+EX_SETTINGS: Final = 2
 
 # Tasks that watch `stopping()` end by themselves within the stop timeout; this is for their last answers to come in.
 _LAST_ANSWERS_S: Final = 1.5
@@ -96,8 +98,10 @@ class AsyncioPool(BasePool):
         try:
             self._loop.start(check=state.maybe_shutdown)
         except DispatcherError as exc:
-            _log.critical("worker_start_refused", error=str(exc))  # the message tells all: no traceback around it
-            raise WorkerShutdown(EX_FAILURE) from exc
+            problems = exc.problems if isinstance(exc, SettingsError) else ()
+            for problem in problems or [str(exc)]:
+                _log.critical("worker_start_refused", error=problem)  # it tells all: no traceback around it
+            raise WorkerShutdown(EX_SETTINGS if problems else EX_FAILURE) from exc
 
     def register_with_event_loop(self, loop: Hub) -> None:
         """Take Celery's hub; called again after each reconnect to the broker."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import count
 from typing import Generic, Self, TypeVar
 
 import structlog
@@ -14,15 +16,31 @@ NoteT = TypeVar("NoteT")
 log = structlog.get_logger()
 
 
-class ProgressWriter(Generic[NoteT]):
-    """Collects notes and hands them to `write` in bunches; a failed bunch is written again with the next.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bunch(Generic[NoteT]):
+    """Notes that are written together.
 
-    Leaving the context stops it; what it has not written is in `rest`.
+    Attributes:
+        notes: In order.
+        number: Counted from 1; what may have been written is written again under the same number.
+        trying: Index of the notification that is sent next, by itself; None for none.
+    """
+
+    notes: list[NoteT]
+    number: int
+    trying: int | None = None
+
+
+class ProgressWriter(Generic[NoteT]):
+    """Collects notes and hands them to `write` in bunches, one at a time.
+
+    A bunch that failed may have been written: it is written again as it was, before any other. Leaving the context
+    stops the writer; what it has not written is in `doubtful` and `rest`.
     """
 
     def __init__(
         self,
-        write: Callable[[list[NoteT]], Awaitable[None]],
+        write: Callable[[Bunch[NoteT]], Awaitable[None]],
         *,
         every_s: float,
         every_notes: int,
@@ -41,6 +59,9 @@ class ProgressWriter(Generic[NoteT]):
         self._every_notes = every_notes
         self._idle_write_s = idle_write_s
         self._notes: list[NoteT] = []
+        self._numbers = count(1)
+        self._doubtful: Bunch[NoteT] | None = None
+        self._turn = asyncio.Lock()
         self._first = asyncio.Event()
         self._many = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -53,18 +74,28 @@ class ProgressWriter(Generic[NoteT]):
         if len(self._notes) >= self._every_notes:
             self._many.set()
 
-    def take(self) -> list[NoteT]:
-        """Return what has not been written, for somebody else to write."""
-        notes, self._notes = self._notes, []
-        return notes
+    async def flush(self, *, trying: int | None = None) -> None:
+        """Write down what there is, now.
 
-    def put_back(self, notes: list[NoteT]) -> None:
-        """Take back what somebody else could not write."""
-        self._notes = notes + self._notes
+        Raises:
+            RedisError: It may not have been written.
+        """
+        async with self._turn:
+            if self._doubtful is not None:
+                await self._write_bunch(self._doubtful)
+            notes, self._notes = self._notes, []
+            self._first.clear()
+            self._many.clear()
+            await self._write_bunch(Bunch(notes=notes, number=next(self._numbers), trying=trying))
+
+    @property
+    def doubtful(self) -> Bunch[NoteT] | None:
+        """The bunch that may have been written or not."""
+        return self._doubtful
 
     @property
     def rest(self) -> list[NoteT]:
-        """What has not been written."""
+        """What certainly has not been written."""
         return self._notes
 
     async def __aenter__(self) -> Self:
@@ -84,19 +115,20 @@ class ProgressWriter(Generic[NoteT]):
             if self._notes:
                 await _set_within(self._many, self._every_s)
             if not self._is_closing:
-                await self._flush()
+                await self._try_to_flush()
 
-    async def _flush(self) -> None:
-        notes = self.take()
-        self._first.clear()
-        self._many.clear()
+    async def _try_to_flush(self) -> None:
         try:
-            await self._write(notes)
+            await self.flush()
         except RedisError as exc:
-            log.warning("progress_not_written", error=type(exc).__name__, notes=len(notes))
-            self.put_back(notes)
+            log.warning("progress_not_written", error=type(exc).__name__)
             await asyncio.sleep(self._every_s)
             self._first.set()
+
+    async def _write_bunch(self, bunch: Bunch[NoteT]) -> None:
+        self._doubtful = bunch
+        await self._write(bunch)
+        self._doubtful = None
 
 
 async def _set_within(event: asyncio.Event, seconds: float | None) -> None:

@@ -22,6 +22,7 @@ from dispatcher import redis_keys, routing
 from dispatcher.errors import SettingsError
 from dispatcher.messages import Publisher, make_celery
 from dispatcher.push_types import Lane
+from dispatcher.sealing_choice import make_sealing
 from dispatcher.settings import App, Settings
 from dispatcher.state_server import AsyncStateServer
 from workers import broker
@@ -33,6 +34,7 @@ from workers.pool import stopping
 from workers.reloading import LiveApps, Reloader
 from workers.safeguards import Safeguards
 from workers.sending import Sending
+from workers.server_watch import keep_watching, refuse_unsafe_servers
 from workers.signing import ProviderTokens
 from workers.start_gate import START_IN_FLIGHT
 from workers.state_clock import StateClock
@@ -73,12 +75,15 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
     """Enter a worker's runtime.
 
     Raises:
-        SettingsError: A signing key cannot be used, or the state server does not answer.
+        SettingsError: A signing key or a server cannot be used, or the state server does not answer.
     """
     settings: Settings = app.conf.apns_settings
+    sealing = make_sealing(settings.record_keys)
+    warn_of_readable_records(settings)
     state = AsyncStateServer(settings.state_url.get_secret_value(), clock=settings.clock)
     clock = StateClock(state, settings.clock, time.monotonic)
     apps, tokens = LiveApps(settings.apps), ProviderTokens(load_signing_keys(settings))
+    await refuse_unsafe_servers(settings)
     await _first_comparison(clock, state, settings)
     transport = make_transport(settings, tokens=tokens, now=clock.now, dice=random.random)
     publisher = Publisher(make_celery(settings.broker_url.get_secret_value(), timeout_s=_BROKER_TIMEOUT_S))
@@ -110,7 +115,8 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
     pump = FeedbackPump(apps=apps, state=state, publisher=publisher, worker=worker)
     reloader = Reloader(settings=settings, read=Settings.from_env, apps=apps, tokens=tokens, drain=transport.drain)
     broker.on_garbage = partial(_count_garbage, state, asyncio.get_running_loop())
-    runtime = Runtime(edges=Edges(state=state, sending=sending, monotonic=time.monotonic), sweepers=sweepers)
+    edges = Edges(state=state, sending=sending, monotonic=time.monotonic, sealing=sealing)
+    runtime = Runtime(edges=edges, sweepers=sweepers)
     _current.set(runtime)
     chores = [
         asyncio.create_task(clock.keep_comparing()),
@@ -118,6 +124,7 @@ async def lifespan(app: Celery) -> AsyncIterator[Runtime]:
         asyncio.create_task(pump.keep_pumping()),
         asyncio.create_task(pauses.keep_reading()),
         asyncio.create_task(reloader.keep_watching()),
+        asyncio.create_task(keep_watching(settings)),
         *(asyncio.create_task(sweeper.keep_sweeping()) for sweeper in sweepers.values()),
     ]
     try:
@@ -145,6 +152,12 @@ def served_lanes(queues: Collection[str]) -> list[Lane]:
     return sorted({routing.QUEUE_LANES[queue] for queue in queues if queue in routing.QUEUE_LANES})
 
 
+def warn_of_readable_records(settings: Settings) -> None:
+    """Say in production what is unsafe about the keys for records."""
+    for warning in settings.record_keys.warnings if settings.is_production else ():
+        log.warning("records_not_safe", warning=warning)
+
+
 async def _first_comparison(clock: StateClock, state: AsyncStateServer, settings: Settings) -> None:
     try:
         await clock.compare()
@@ -155,7 +168,8 @@ async def _first_comparison(clock: StateClock, state: AsyncStateServer, settings
 
 async def _refuse_shifted_clock(state: AsyncStateServer, settings: Settings) -> None:
     clock_key = redis_keys.clock(redis_keys.FLEET_SHARD)
-    if settings.is_production and await state.client.exists(clock_key):
+    moved = await state.ask(redis_keys.FLEET_SHARD, lambda pipeline: pipeline.exists(clock_key))
+    if settings.is_production and moved:
         raise SettingsError([f"the state server's clock has been moved for tests: delete its keys like {clock_key}"])
 
 
@@ -173,4 +187,5 @@ def _count_garbage(state: AsyncStateServer, loop: asyncio.AbstractEventLoop, que
 async def _count(state: AsyncStateServer, queue: str) -> None:
     field = redis_keys.counter("garbage", "", routing.QUEUE_LANES.get(queue, Lane.ALERT), queue)
     with suppress(RedisError):
-        await state.client.hincrby(redis_keys.counters(redis_keys.FLEET_SHARD), field, 1)
+        shard = redis_keys.FLEET_SHARD
+        await state.ask(shard, lambda pipeline: pipeline.hincrby(redis_keys.counters(shard), field, 1))

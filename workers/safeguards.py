@@ -166,8 +166,8 @@ class Watch:
                 is_stale = self._stops.is_stale(self._key_scope, now)
                 return self._stop(self._key_scope, reason, now) if is_stale else None
             case Bearing.RESTS_KEY:
-                self._stops.rest(self._key_scope, reason, now)
-                return None
+                is_news = self._stops.rest(self._key_scope, reason, now)
+                return Trouble(scope=self._key_scope, reason=reason, ends_by_itself=True) if is_news else None
 
     def _note_fine(self, verdict: Verdict, way: Pass, now: float) -> Trouble | None:
         is_bad = verdict is Verdict.WRONG_DEVICE

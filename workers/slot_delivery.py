@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
@@ -15,12 +15,13 @@ from dispatcher.errors import MessageError
 from dispatcher.feedback import Outcome
 from dispatcher.notes import Ends, with_try
 from dispatcher.push_types import Lane
+from dispatcher.sealing import slot_place
 from dispatcher.slot_values import Slot, SlotReturn
 from workers.attempt import expired, send_each
 from workers.edges import Edges
-from workers.endings import MAX_CRASHES, POISONOUS, leave, leave_unreadable, summary_text
+from workers.endings import MAX_CRASHES, POISONOUS, Past, leave, leave_unreadable, summary_text
 from workers.lease import LANE_TIMES, Lease
-from workers.progress import ProgressWriter
+from workers.progress import Bunch, ProgressWriter
 from workers.retry import Decision, Finish, Park, Release, Retry
 from workers.sending import Attempt
 
@@ -66,12 +67,10 @@ class _SlotsWork:
     async def send_all(self, claimed: Sequence[Slot]) -> list[Decision]:
         times = LANE_TIMES[Lane.BACKGROUND]
         claimed_slots = {slot.apns_id: slot for slot in claimed}
-        unsent = list(self._unsendable(claimed))
+        unsent, unanswered = self._looked_through(claimed)
         decisions: list[Decision] = [decision for _, decision in unsent]
-        settled = {item.apns_id for item, _ in unsent}
-        unanswered = {slot.apns_id: self._attempt(slot) for slot in claimed if slot.apns_id not in settled}
         writer: ProgressWriter[SlotReturn] = ProgressWriter(
-            self._write, every_s=times.progress_s, every_notes=times.progress_answers
+            self._write_bunch, every_s=times.progress_s, every_notes=times.progress_answers
         )
         for item, _ in unsent:
             writer.note(item)
@@ -86,16 +85,19 @@ class _SlotsWork:
                 await send_each(await self._with_probe(list(unanswered.values())), note, self.edges.sending)
         finally:
             left = [self._cut_off(claimed_slots[apns_id], attempt) for apns_id, attempt in unanswered.items()]
-            await asyncio.shield(self._write(writer.rest + left))
+            doubtful = writer.doubtful.notes if writer.doubtful else []
+            await asyncio.shield(self._write(doubtful + writer.rest + left))
         return decisions
 
-    def _unsendable(self, claimed: Sequence[Slot]) -> Iterator[tuple[SlotReturn, Decision]]:
-        """Yield what ends without being sent."""
+    def _looked_through(self, claimed: Sequence[Slot]) -> tuple[list[tuple[SlotReturn, Decision]], dict[str, Attempt]]:
+        """Return what ends without being sent, and what is to be sent by apns id."""
+        unsent: list[tuple[SlotReturn, Decision]] = []
+        sendable: dict[str, Attempt] = {}
         for slot in claimed:
             try:
                 attempt = self._attempt(slot)
             except MessageError as exc:
-                yield _unreadable(slot, str(exc))
+                unsent.append(_unreadable(slot, str(exc)))
                 continue
             if slot.has_expired:
                 finish = expired()
@@ -103,8 +105,10 @@ class _SlotsWork:
                 log.error("poison_buried", apns_id=slot.apns_id, crashes=slot.crashes)
                 finish = POISONOUS
             else:
+                sendable[slot.apns_id] = attempt
                 continue
-            yield self._slot_return(slot, attempt, finish), finish
+            unsent.append((self._slot_return(slot, attempt, finish), finish))
+        return unsent, sendable
 
     async def _with_probe(self, attempts: list[Attempt]) -> list[Attempt]:
         """Return the attempts, the first of which may be sent though its app is paused."""
@@ -116,7 +120,7 @@ class _SlotsWork:
 
     def _attempt(self, slot: Slot) -> Attempt:
         return Attempt(
-            record=record.decode(slot.record),
+            record=record.decode(slot.record, slot_place(self.shard, slot.device, slot.apns_id), self.edges.sealing),
             index=0,
             apns_id=slot.apns_id,
             accepted_at=slot.accepted_at,
@@ -135,20 +139,11 @@ class _SlotsWork:
         )
         match decision:
             case Finish():
-                leave(
-                    item.ends,
-                    attempt.record,
-                    0,
-                    slot.apns_id,
-                    decision,
-                    attempts=attempt.attempts,
-                    history=slot.history,
-                    accepted_at=slot.accepted_at,
-                    in_slot=True,
-                )
+                past = Past(attempts=attempt.attempts, history=slot.history, accepted_at=slot.accepted_at, in_slot=True)
+                leave(item.ends, attempt.record, 0, slot.apns_id, decision, sealing=self.edges.sealing, past=past)
                 return item
             case Retry():
-                leave(item.ends, attempt.record, 0, slot.apns_id, decision)
+                leave(item.ends, attempt.record, 0, slot.apns_id, decision, sealing=self.edges.sealing)
                 history = with_try(slot.history, self.edges.sending.now(), decision.reason)
                 return replace(item, delay_s=decision.delay_s, attempts=decision.attempts, history=history)
             case Park():
@@ -161,6 +156,9 @@ class _SlotsWork:
         """Give back what got no decision: it may have been on its way."""
         return replace(self._slot_return(slot, attempt, Release()), counts=True)
 
+    async def _write_bunch(self, bunch: Bunch[SlotReturn]) -> None:
+        await self._write(bunch.notes)
+
     async def _write(self, returns: list[SlotReturn]) -> None:
         if not returns:
             return
@@ -171,9 +169,12 @@ class _SlotsWork:
 
 def _unreadable(slot: Slot, reason: str) -> tuple[SlotReturn, Finish]:
     """Lay a record that no retry can make readable among the dead letters, as it is."""
-    log.error("record_unreadable", apns_id=slot.apns_id, lane=Lane.BACKGROUND, reason=reason)
-    ends = Ends()
-    leave_unreadable(ends, slot.apns_id, slot.record, Lane.BACKGROUND, reason)
+    ends, lane = Ends(), Lane.BACKGROUND
+    digest = leave_unreadable(
+        ends, slot.apns_id, slot.record, lane, reason, accepted_at=slot.accepted_at, device=slot.device
+    )
+    size_bytes = len(slot.record)
+    log.error("record_unreadable", apns_id=slot.apns_id, lane=lane, reason=reason, sha256=digest, size_bytes=size_bytes)
     item = SlotReturn(device=slot.device, apns_id=slot.apns_id, ends=ends, counts=False)
     return item, Finish(outcome=Outcome.DEAD_LETTERED, reason=reason)
 

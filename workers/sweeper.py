@@ -111,7 +111,12 @@ class Sweeper:
         return await has_turn(self.state, self.lane, self.worker)
 
     async def _give_sign(self) -> None:
-        pipeline = self.state.client.pipeline(transaction=False)
-        pipeline.zadd(redis_keys.workers(), {f"{self.worker}:{self.lane}": self.now()})
-        pipeline.zremrangebyscore(redis_keys.workers(), "-inf", self.now() - FORGET_WORKER_S)
-        await pipeline.execute()
+        workers, sign = redis_keys.workers(), {f"{self.worker}:{self.lane}": self.now()}
+        long_ago = self.now() - FORGET_WORKER_S
+        shard = redis_keys.FLEET_SHARD
+        await self.state.ask_all(
+            [
+                (shard, lambda pipeline: pipeline.zadd(workers, sign)),
+                (shard, lambda pipeline: pipeline.zremrangebyscore(workers, "-inf", long_ago)),
+            ]
+        )

@@ -12,17 +12,19 @@ from workers.reasons import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Something the fleet should know: pushes of a scope only do harm.
+    """Something somebody should know: pushes of a scope only do harm.
 
     Attributes:
         scope: Which.
         reason: Apple's, or ours.
         is_certain: Nobody needs to confirm it.
+        ends_by_itself: This process alone holds back for a while; the fleet pauses nothing.
     """
 
     scope: Scope
     reason: str
     is_certain: bool = False
+    ends_by_itself: bool = False
 
 
 class Fleet(Protocol):

@@ -10,6 +10,8 @@ from dispatcher.state_server import AsyncStateServer
 #: A worker that did not renew its turn for this long has lost it.
 TURN_S: Final = 5.0
 
+_SHARD: Final = redis_keys.FLEET_SHARD
+
 
 async def has_turn(state: AsyncStateServer, chore: str, worker: str) -> bool:
     """Take a chore's turn or renew it; False while another worker has it.
@@ -18,12 +20,12 @@ async def has_turn(state: AsyncStateServer, chore: str, worker: str) -> bool:
         redis.RedisError: The state server did not answer.
     """
     turn, expiry_ms = redis_keys.turn(chore), int(TURN_S * 1000)
-    if await state.client.set(turn, worker, nx=True, px=expiry_ms):
+    if await state.ask(_SHARD, lambda pipeline: pipeline.set(turn, worker, nx=True, px=expiry_ms)):
         return True
-    if await state.client.get(turn) != worker.encode():
+    if await state.ask(_SHARD, lambda pipeline: pipeline.get(turn)) != worker.encode():
         return False
     # Losing it between these two commands does no harm: a chore done twice at once is only done once too often.
-    return bool(await state.client.pexpire(turn, expiry_ms))
+    return bool(await state.ask(_SHARD, lambda pipeline: pipeline.pexpire(turn, expiry_ms)))
 
 
 async def is_time_again(state: AsyncStateServer, chore: str, worker: str, *, every_s: float) -> bool:
@@ -32,4 +34,5 @@ async def is_time_again(state: AsyncStateServer, chore: str, worker: str, *, eve
     Raises:
         redis.RedisError: The state server did not answer.
     """
-    return bool(await state.client.set(redis_keys.turn(chore), worker, nx=True, px=int(every_s * 1000)))
+    turn, expiry_ms = redis_keys.turn(chore), int(every_s * 1000)
+    return bool(await state.ask(_SHARD, lambda pipeline: pipeline.set(turn, worker, nx=True, px=expiry_ms)))

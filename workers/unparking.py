@@ -81,16 +81,14 @@ class Unparker:
         return []
 
     async def _count(self, places: Sequence[_Place]) -> list[int]:
-        pipeline = self.state.client.pipeline(transaction=False)
-        for place in places:
-            pipeline.zcard(place.parked)
-        counts: list[Any] = await pipeline.execute() if places else []
-        return [int(count) for count in counts]
+        questions = [(place.shard, partial(_count_in, parked=place.parked)) for place in places]
+        return [int(count) for count in await self.state.ask_all(questions)] if places else []
 
     async def _alarm(self) -> None:
         """Tell of each pause once a minute in the whole fleet."""
         for pause in self.pauses.all:
-            if await self.state.client.set(redis_keys.alarmed(str(pause.scope)), "", nx=True, ex=ALARM_EVERY_S):
+            alarmed = partial(_note_alarm, alarmed=redis_keys.alarmed(str(pause.scope)))
+            if await self.state.ask(redis_keys.FLEET_SHARD, alarmed):
                 scope = pause.scope
                 log.error(
                     "apns_paused",
@@ -114,10 +112,12 @@ class _Place:
     """A set of parked batches or slots.
 
     Attributes:
+        shard: Where it is.
         parked: Its key.
         unpark: Returns the call that puts some of them back.
     """
 
+    shard: int
     parked: str
     unpark: Callable[..., StateCall[list[Message]]]
 
@@ -130,6 +130,15 @@ def _places(apps: Iterable[str], lanes: Iterable[Lane]) -> list[_Place]:
 
 
 def _kinds(shard: int, app: str, lane: Lane) -> Iterator[_Place]:
-    yield _Place(parked=redis_keys.parked(shard, app, lane), unpark=partial(sweeping.unpark, shard, app, lane))
+    parked = redis_keys.parked(shard, app, lane)
+    yield _Place(shard=shard, parked=parked, unpark=partial(sweeping.unpark, shard, app, lane))
     if lane is Lane.BACKGROUND:
-        yield _Place(parked=redis_keys.slot_parked(shard, app), unpark=partial(slots.unpark, shard, app))
+        yield _Place(shard=shard, parked=redis_keys.slot_parked(shard, app), unpark=partial(slots.unpark, shard, app))
+
+
+def _count_in(pipeline: Any, *, parked: str) -> None:
+    pipeline.zcard(parked)
+
+
+def _note_alarm(pipeline: Any, *, alarmed: str) -> None:
+    pipeline.set(alarmed, "", nx=True, ex=ALARM_EVERY_S)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any
 
 import click
 import redis
 import rich_click
 
 from dispatcher import ids, redis_keys
-from dispatcher.cli.failures import Misuse
+from dispatcher.cli.failures import Failure, Misuse
 from dispatcher.settings import Mode, Settings
-
-_CLOCKS: Final = tuple(redis_keys.clock(shard) for shard in range(ids.SHARDS))
+from dispatcher.state_server import StateServer
 
 
 @click.group(cls=rich_click.RichGroup)
@@ -24,21 +24,23 @@ def clock() -> None:
 @click.argument("seconds", type=float)
 def set_clock(*, seconds: float) -> None:
     """Let the clock be SECONDS ahead of the real one."""
-    with _connect() as client:
-        for shard_clock in _CLOCKS:
-            client.set(shard_clock, seconds)
+    _in_every_shard(lambda pipeline, shard: pipeline.set(redis_keys.clock(shard), seconds))
 
 
 @clock.command(name="clear")
 def clear_clock() -> None:
     """Let the clock be the real one again."""
-    with _connect() as client:
-        for shard_clock in _CLOCKS:
-            client.delete(shard_clock)
+    _in_every_shard(lambda pipeline, shard: pipeline.delete(redis_keys.clock(shard)))
 
 
-def _connect() -> redis.Redis:
+def _in_every_shard(command: Callable[[Any, int], Any]) -> None:
     settings = Settings.from_env()
     if settings.mode is Mode.PRODUCTION:
         raise Misuse("APNS_MODE is production: its clock is never moved")
-    return redis.Redis.from_url(settings.state_url.get_secret_value())
+    state = StateServer.of(settings)
+    try:
+        state.ask_each(command, range(ids.SHARDS))
+    except redis.RedisError as exc:
+        raise Failure("the state server does not answer") from exc
+    finally:
+        state.close()

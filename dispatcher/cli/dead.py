@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import click
 import rich_click
 
-from dispatcher import record
 from dispatcher.cli.dead_options import Selection, last_answer, one_line, selected, shown_time
 from dispatcher.dead_letter import DeadLetter, shortened
 from dispatcher.dead_letters import DeadLetters
@@ -46,7 +45,7 @@ def show(*, selection: Selection, payload: bool) -> None:
     """Show all that is known of each, with its last tries."""
     with DeadLetters(Settings.from_env()) as letters:
         for letter in selection.find(letters):
-            for name, text in _details(letter, with_payload=payload):
+            for name, text in _details(letters, letter, with_payload=payload):
                 click.echo(f"{name:<14} {text}")
             click.echo()
 
@@ -104,27 +103,26 @@ def _as_a_rehearsal(summary: str, *, dry_run: bool) -> str:
     return f"nothing was changed; it would be: {summary}" if dry_run else summary
 
 
-def _details(letter: DeadLetter, *, with_payload: bool) -> Iterator[tuple[str, str]]:
+def _details(letters: DeadLetters, letter: DeadLetter, *, with_payload: bool) -> Iterator[tuple[str, str]]:
     yield "apns id", letter.apns_id
     yield "app", letter.app
     yield "ended", shown_time(letter.at)
     yield "reason", last_answer(letter)
-    if letter.device_token:
+    if letter.environment:
         yield "accepted", shown_time(letter.accepted_at)
         yield "environment", letter.environment
         yield "push type", letter.push_type
-        yield "device token", shortened(letter.device_token)
+        yield "device token", shortened(letter.device_token) if letter.device_token else "cannot be opened"
     for number, tried in enumerate(letter.tries, start=1):
         at, _, reason = tried.partition(" ")
         yield f"try {number}", f"{shown_time(float(at))}  {reason}"
-    yield from _headers(letter)
-    if with_payload:
-        yield "payload", letter.stored.partition(b"\n")[2].decode(errors="replace")
+    if not letter.told:
+        yield from _record(letters, letter, with_payload=with_payload)
 
 
-def _headers(letter: DeadLetter) -> Iterator[tuple[str, str]]:
+def _record(letters: DeadLetters, letter: DeadLetter, *, with_payload: bool) -> Iterator[tuple[str, str]]:
     try:
-        stored = record.decode(letter.stored)
+        stored = letters.opened(letter)
     except MessageError as exc:
         yield "record", str(exc)
         return
@@ -135,3 +133,5 @@ def _headers(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         yield "expires", shown_time(expires_at)
     if stored.collapse_id is not None:
         yield "collapse id", stored.collapse_id
+    if with_payload:
+        yield "payload", stored.payload.decode(errors="replace")

@@ -23,14 +23,19 @@ from dispatcher.dev import programs
 from dispatcher.dev.children import Child, ChildError, Guard, wait_until_ready
 from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.ports import HOST, free_port
+from dispatcher.dev.record_key import make_record_key
 from dispatcher.dev.simulator.config_file import set_development
 from dispatcher.push_types import Lane
+from dispatcher.scripts import Clock
+from dispatcher.state_server import StateServer
 
 #: Long enough for a machine that is busy with other things.
 READY_WITHIN_S: Final = 60.0
 #: Workers finish what is in flight and give the rest back within this.
 STOPPED_WITHIN_S: Final = 10.0
 
+_STATE_TIMEOUT_S: Final = 10.0
+_RECORD_KEYS_FILE: Final = "record-keys"
 _READY_LINE: Final = re.compile(r"simulator ready on (https://\S+)")
 
 
@@ -46,6 +51,7 @@ class Stack:
         simulator_options: More of the simulator's command line.
         log_requests: Whether the simulator writes each request down; an hour of many of them fills gigabytes.
         background_spacing_s: Seconds between two background notifications of a device; None for each app's budget.
+        state_url: Where the state is; None for the embedded server.
         broker_url: The broker, which somebody else runs; None for the embedded server, which keeps the state anyway.
 
     Attributes:
@@ -54,7 +60,7 @@ class Stack:
         worker_env: Environment variables of workers where they differ from `env`; set them before workers start.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (by keyword, each says what it is)
         self,
         directory: Path,
         *,
@@ -65,6 +71,7 @@ class Stack:
         simulator_options: Sequence[str] = (),
         log_requests: bool = True,
         background_spacing_s: float | None = None,
+        state_url: str | None = None,
         broker_url: str | None = None,
     ) -> None:
         self.directory = directory.resolve()
@@ -77,6 +84,7 @@ class Stack:
         self._development = {"retry_scale": retry_scale, "background_spacing_s": background_spacing_s}
         self._simulator_options = simulator_options
         self._log_requests = log_requests
+        self._state_url = state_url
         self._resources = ExitStack()
         self._numbers = {lane: count(1) for lane in Lane}
         self._workers: dict[Child, Lane] = {}
@@ -87,10 +95,16 @@ class Stack:
         """The environment variables for whoever works with this stack, once its servers run."""
         return {
             "APNS_BROKER_URL": self._broker_url or self._server.url,
-            "APNS_STATE_URL": self._server.url,
+            "APNS_STATE_URL": self.state_url,
             "APNS_CONFIG": str(self.config),
+            "APNS_RECORD_KEYS_FILE": str(self.directory / _RECORD_KEYS_FILE),
             "APNS_MODE": "development",
         }
+
+    @property
+    def state_url(self) -> str:
+        """Where the state is, once the servers run."""
+        return self._state_url or self._server.url
 
     @property
     def config(self) -> Path:
@@ -135,11 +149,14 @@ class Stack:
             ChildError: One did not start; everything has been stopped.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
+        make_record_key(self.directory / _RECORD_KEYS_FILE)
         try:
             self._guard = self._resources.enter_context(Guard())
             self._server = EmbeddedServer(self.directory / "state", guard=self._guard)
             self._resources.enter_context(self._server)
-            self._state = redis.Redis.from_url(self._server.url)
+            self._broker = redis.Redis.from_url(self._server.url)
+            self._resources.callback(self._broker.close)
+            self._state = StateServer(self.state_url, clock=Clock.SHIFTED, timeout_s=_STATE_TIMEOUT_S)
             self._resources.callback(self._state.close)
             self._simulator = self._start_simulator()
             self._resources.callback(self._guard.stop, [self._simulator], within_s=STOPPED_WITHIN_S)
@@ -226,7 +243,7 @@ class Stack:
         return child, lambda: self._has_given_sign(child, lane)
 
     def _has_given_sign(self, child: Child, lane: Lane) -> bool:
-        signs: Any = self._state.zrange(redis_keys.workers(), 0, -1)
+        signs = self._state.ask(redis_keys.FLEET_SHARD, lambda pipeline: pipeline.zrange(redis_keys.workers(), 0, -1))
         return any(sign.endswith(b":%d:%s" % (child.pid, lane.encode())) for sign in signs)
 
     def _launch_flower(self) -> tuple[Child, Callable[[], bool]]:
@@ -238,7 +255,7 @@ class Stack:
         if self._broker_url:
             return True  # not ours to ask
         for_events, for_commands = 1, int(bool(self._workers))
-        patterns: Any = self._state.pubsub_numpat()
+        patterns: Any = self._broker.pubsub_numpat()
         return bool(patterns >= for_events + for_commands)
 
     def _launch(self, name: str, command: list[str], ours: Mapping[str, str]) -> Child:

@@ -1,11 +1,27 @@
 -- Take due slots of one app for a limited time; with none left the wake-up is over. A slot whose worker died before is
 -- taken alone, so that what kills workers takes no other slot with it.
 -- KEYS held, slot-leased, queued, leased, counters, feedback, clock
--- ARGV wake-up, claim id, lease seconds, most slots
+-- ARGV wake-up, claim id, lease seconds, most slots, '1' if this claim may have been made before
 -- Returns {now, {device, apns id, record, accepted at, attempts, crashes, history, has expired}, ...}
 redis.call('ZREM', KEYS[3], ARGV[1])
 take_back_expired(KEYS[1], KEYS[2], ARGV[4], KEYS[5], KEYS[6])
 local taken, ends = {stamp}, seconds(now + ARGV[3])
+
+-- The worker never heard what it took: nothing of it was sent.
+local function undo_claim()
+  for _, device in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    local slot = read_leased_slot(device)
+    if slot.claim == ARGV[2] then
+      if slot.was then
+        local sent, spacing, at, id, version = read_sent(device), string.match(slot.was, SENT)
+        sent.at, sent.id, sent.version = word(at), word(id), word(version)
+        write_sent(device, sent, spacing)
+      end
+      take_back(device, slot, false, KEYS[1], KEYS[2], KEYS[5], KEYS[6])
+    end
+  end
+end
+if ARGV[5] == '1' then undo_claim() end
 
 -- The budget counts from the end of the lease until the worker says better: a stalled one may send as late as that.
 -- Returns the send before, for give_back to restore.

@@ -28,12 +28,28 @@ local function remember_end(counters, apns_id, how)
   redis.call('SET', beside(counters, 'ended:' .. apns_id), seconds(now) .. ' ' .. how, 'EX', TRACKED_MEMORY_S)
 end
 
--- Writes what ended notifications leave behind: {count = {field = n}, feedback = {...}, dead = {...}, tracked = {id = how}}.
+-- Writes what ended notifications leave behind: {count = {field = n}, feedback = {...}, dead = {...},
+-- unreadable = {...}, tracked = {id = how}}.
 local function write_ends(ends, feedback, counters, dead)
   for field, count in pairs(ends.count) do redis.call('HINCRBY', counters, field, count) end
   for _, entry in ipairs(ends.feedback) do add_to(feedback, FEEDBACK_LENGTH, entry) end
   for _, entry in ipairs(ends.dead) do add_to(dead, DEAD_LENGTH, entry) end
+  for _, entry in ipairs(ends.unreadable) do add_to(beside(counters, 'dead:unreadable'), DEAD_LENGTH, entry) end
   for apns_id, how in pairs(ends.tracked) do remember_end(counters, apns_id, how) end
+end
+
+-- What a decoded header of a record must hold, or scripts would stumble over what somebody else wrote.
+local function is_header(header)
+  if type(header) ~= 'table' then return false end
+  for _, name in ipairs({'app', 'environment', 'push_type', 'lane'}) do
+    if type(header[name]) ~= 'string' then return false end
+  end
+  local device_tokens, count = header.device_tokens, header.count
+  if type(device_tokens) ~= 'table' or type(count) ~= 'number' or #device_tokens ~= count then return false end
+  for _, device_token in ipairs(device_tokens) do
+    if type(device_token) ~= 'string' then return false end
+  end
+  return true
 end
 
 -- Has this id been accepted before? Returns nil, 'repeated' or 'conflict'.

@@ -9,8 +9,7 @@ end
 -- The header of a stored record, decoded; nil when it cannot be read.
 local function header_of(stored)
   local is_readable, header = pcall(cjson.decode, string.match(stored, '^%S+ ([^\n]*)') or '')
-  if is_readable and type(header) == 'table' and header.lane and header.device_tokens then return header end
-  return nil
+  return is_readable and is_header(header) and header or nil
 end
 
 -- The id of a batch's n-th notification; see ids.py.

@@ -1,7 +1,7 @@
 -- Accept one notification into its device's slot; the newest wins.
 -- KEYS slot, held, queued, leased, counters, seen, feedback, slot-parked, clock
--- ARGV device, apns id, record, accepted field, digest or '', seconds to remember it, wake-up, spacing, hold for, send at or '', expires in or '', expiration or '', version or ''
--- Returns {'accepted', replaced, wake-up needed, superseded}, {'repeated'}, {'conflict'}, {'expired'} or {'too_late'}.
+-- ARGV device, apns id, record, accepted field, digest or '', seconds to remember it, wake-up, spacing, hold for, send at or '', expires in or '', expiration or '', version or '', most share of memory or '', '1' if an evicting server is refused
+-- Returns {'accepted', replaced, wake-up needed, superseded}, {'repeated'}, {'conflict'}, {'expired'} or {'too_late'}; or an error of guard.lua.
 local before = ARGV[5] ~= '' and accepted_before(KEYS[6], ARGV[5])
 if before then return {before} end
 local device, apns_id, expiration = ARGV[1], ARGV[2], tonumber(ARGV[12]) or 0
@@ -9,6 +9,8 @@ local old = read_slot(KEYS[1], {'id', 'record', 'terms', 'sending', 'waived', 'p
 if old.id == apns_id or old.sending == apns_id then return {'repeated'} end
 local refusal = refused_for_its_time(ARGV[10], ARGV[12], '')
 if refusal then return {refusal} end
+local guarded = refused_by_server(ARGV[14], ARGV[15])
+if guarded then return guarded end
 
 if ARGV[5] ~= '' then remember(KEYS[6], ARGV[5], ARGV[6], ARGV[10]) end
 redis.call('HINCRBY', KEYS[5], ARGV[4], 1)

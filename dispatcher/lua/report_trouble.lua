@@ -1,6 +1,6 @@
 -- A worker's host has trouble with a scope: pause it once a second host says so, or the only one says so again.
 -- KEYS paused, reported, workers, clock
--- ARGV scope, host, reason, by, is it certain ('1'), seconds a report counts, seconds a sign of life counts, first probe after
+-- ARGV scope, host, reason, by, is it certain ('1'), seconds a report counts, seconds a sign of life counts, first probe after, '1' if this report may have been made before
 -- Returns 1 when the scope is paused, else 0.
 if read_pause(KEYS[1], ARGV[1]) then return 1 end
 
@@ -13,7 +13,8 @@ local function is_confirmed()
     end
   end
   if elsewhere then return true end
-  if not here then return false end
+  -- A report that comes again, because its answer was lost, confirms nothing.
+  if not here or ARGV[9] == '1' then return false end
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], seconds(now - ARGV[7]), '+inf')) do
     if string.match(worker, '^(.*):[^:]*:[^:]*$') ~= ARGV[2] then return false end
   end

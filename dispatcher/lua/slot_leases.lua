@@ -29,19 +29,26 @@ local function free(device, slot_leased)
   redis.call('ZREM', slot_leased, device)
 end
 
+local function read_leased_slot(device)
+  return read_slot(slot_key(device), {'id', 'record', 'terms', 'waived', 'attempts', unpack(LEASED)})
+end
+
+-- Frees a slot that nobody gives back.
+local function take_back(device, slot, has_died, held, slot_leased, counters, feedback)
+  local key, is_newest = slot_key(device), slot.id == slot.sending
+  if slot.cancelled or not is_newest then end_sending(slot, counters, feedback) end
+  free(device, slot_leased)
+  if not slot.id or (is_newest and slot.cancelled) then
+    redis.call('DEL', key)
+  else
+    if is_newest and has_died then redis.call('HINCRBY', key, 'crashes', 1) end
+    hold(device, slot, read_sent(device), held)
+  end
+end
+
 -- Leases that have run out: their workers are dead or stalled, and may have sent what they held.
 local function take_back_expired(held, slot_leased, most, counters, feedback)
   for _, device in ipairs(redis.call('ZRANGEBYSCORE', slot_leased, '-inf', stamp, 'LIMIT', 0, most)) do
-    local key = slot_key(device)
-    local slot = read_slot(key, {'id', 'record', 'terms', 'waived', 'attempts', unpack(LEASED)})
-    local is_newest = slot.id == slot.sending
-    if slot.cancelled or not is_newest then end_sending(slot, counters, feedback) end
-    free(device, slot_leased)
-    if not slot.id or (is_newest and slot.cancelled) then
-      redis.call('DEL', key)
-    else
-      if is_newest then redis.call('HINCRBY', key, 'crashes', 1) end
-      hold(device, slot, read_sent(device), held)
-    end
+    take_back(device, read_leased_slot(device), true, held, slot_leased, counters, feedback)
   end
 end

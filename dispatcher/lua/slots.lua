@@ -69,7 +69,7 @@ local function tell_end(header, apns_id, outcome, reason, attempts, counters, fe
   end
   if outcome == 'superseded' and not string.find(header, '"report":"everything"', 1, true) then return end
   local is_readable, told = pcall(cjson.decode, header)
-  if not is_readable then return end
+  if not (is_readable and is_header(told)) then return end
   add_to(feedback, FEEDBACK_LENGTH, {
     'outcome', outcome, 'apns_id', apns_id, 'app', told.app, 'environment', told.environment,
     'push_type', told.push_type, 'device_token', told.device_tokens[1], 'status', 0,

@@ -12,7 +12,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -82,7 +82,10 @@ class Producer:
     def update(self) -> int:
         """Tell a device's app that there is news; a few devices get most of it."""
         self.version += 1
-        device, version = self.popular_device(), self.version
+        return self.update_of(self.popular_device(), self.version)
+
+    def update_of(self, device: str, version: int) -> int:
+        """Tell a device's app of a version."""
         receipt = self.until_accepted(
             lambda key: self.push.background(
                 APP, device, {"version": version}, idempotency_key=key, report=Report.EVERYTHING
@@ -102,7 +105,10 @@ class Producer:
 
     def bulk(self) -> int:
         """Show many people the same."""
-        devices = [self.device() for _ in range(BULK_SIZE)]
+        return self.alerts_to([self.device() for _ in range(BULK_SIZE)])
+
+    def alerts_to(self, devices: Sequence[str]) -> int:
+        """Show the same on these devices."""
         receipt = self.until_accepted(
             lambda key: self.push.send_many(
                 APP,
@@ -115,7 +121,7 @@ class Producer:
         )
         for apns_id, device in zip(apns_ids(receipt), devices, strict=True):
             self.write(apns_id, Lane.ALERT, device)
-        return BULK_SIZE
+        return len(devices)
 
     def until_accepted(self, call: Callable[[str], Any]) -> Any:
         """Make a call until it is accepted, always with the same key; return its receipt."""

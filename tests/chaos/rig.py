@@ -12,23 +12,24 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import redis
 
-from dispatcher import Dispatcher, Lane, Settings, StateServerError, redis_keys
+from dispatcher import Dispatcher, Lane, Settings, StateServerError, ids, redis_keys
 from dispatcher.dev import programs
 from dispatcher.dev.children import Child, Guard, poll
 from dispatcher.dev.embedded import EmbeddedServer
-from dispatcher.dev.simulator import STRICT, SimulatorThread
+from dispatcher.dev.simulator import STRICT, SimulatorSettings, SimulatorThread
 from dispatcher.dev.simulator.config_file import set_development
 from tests.chaos import ledger
 from tests.chaos.ledger import Accepted, Account, Arrived, Ended, Incident
 from tests.chaos.producer import Producer
 from tests.chaos.proxy import HOST, Proxy
 from tests.chaos.sockets import local_ports
+from tests.record_sealing import KEYS_TEXT
 
 READY_WITHIN_S: Final = 60.0
 #: SIGTERM must be done in this time, whatever a worker is doing.
@@ -49,9 +50,14 @@ class Rig:
         lanes: The lane of each worker.
         broker_url: Of another broker than the state server; it gets a proxy of its own.
         seed: Of the dice.
+        apple: What the simulator does where Apple leaves a choice.
+        development: Settings for the table [development] of the workers' configuration.
+        apns_host: By which name workers know this machine when they push.
 
     Attributes:
         server: The state server, and the broker unless there is another.
+        worker_config: The configuration file of workers, beside that of producers.
+        settings: What a producer here works with.
         apns: The simulator.
         state_network: Between the workers and the state server.
         producer_network: Between the producers and the state server.
@@ -68,6 +74,9 @@ class Rig:
         lanes: Sequence[Lane] = tuple(Lane) * 2,
         broker_url: str | None = None,
         seed: int = 0,
+        apple: SimulatorSettings = STRICT,
+        development: Mapping[str, float] = MappingProxyType({}),
+        apns_host: str = HOST,
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
@@ -78,11 +87,16 @@ class Rig:
         self._seed = seed
         self._lanes = lanes
         self._broker_url = broker_url
+        self._apple = replace(apple, requests_remembered=0)
+        self._development = {"background_spacing_s": BACKGROUND_SPACING_S, **development}
+        self._apns_host = apns_host
+        self._ahead_s = 0.0
         self._running = ExitStack()
         self._numbers = count(1)
         self._workers: dict[Child, Lane] = {}
         self._ended: dict[tuple[int, str], Ended] = {}
         self._receipts: list[Path] = []
+        self._logs: list[Path] = []
 
     def __enter__(self) -> Self:
         try:
@@ -105,7 +119,7 @@ class Rig:
     @property
     def worker_env(self) -> dict[str, str]:
         """The environment variables of workers: everything by way of the proxies."""
-        return {**self._env(self.state_network), "APNS_CONFIG": str(self._worker_config)}
+        return {**self._env(self.state_network), "APNS_CONFIG": str(self.worker_config)}
 
     @property
     def producer_env(self) -> dict[str, str]:
@@ -114,18 +128,19 @@ class Rig:
 
     # What is started and ended
 
-    def start_worker(self, lane: Lane, *, app: str = "workers") -> Child:
-        """Start one more worker, without waiting for it; `app` is the Celery app it runs."""
+    def start_worker(self, lane: Lane, *, app: str = "workers", env: Mapping[str, str] = MappingProxyType({})) -> Child:
+        """Start one more worker, without waiting for it; `app` is the Celery app it runs, `env` what it has besides."""
         number = next(self._numbers)
         name = f"{lane}-{number}"
         child = self._guard.start(
             name,
             [app if word == "workers" else word for word in programs.worker(lane, number)],
             log=self.directory / f"{name}.log",
-            env={**programs.environment(self.worker_env), "PYTHONPATH": _ROOT},
+            env={**programs.environment(self.worker_env), "PYTHONPATH": _ROOT, **env},
             directory=self.directory,
         )
         self._workers[child] = lane
+        self._logs.append(child.log)
         return child
 
     def wait_until_ready(self, *workers: Child) -> None:
@@ -149,6 +164,16 @@ class Rig:
             [sys.executable, "-m", "tests.chaos.producer", *words],
             log=file.with_suffix(".log"),
             env={**programs.environment(self.producer_env), "PYTHONPATH": _ROOT},
+            directory=self.directory,
+        )
+
+    def start_program(self, name: str, arguments: Sequence[str]) -> Child:
+        """Start another Python program beside the workers, on their configuration."""
+        return self._guard.start(
+            name,
+            [sys.executable, *arguments],
+            log=self.directory / f"{name}.log",
+            env={**programs.environment(self.worker_env), "PYTHONPATH": _ROOT},
             directory=self.directory,
         )
 
@@ -202,6 +227,16 @@ class Rig:
         self.wait(seconds)
         end()
         self.incidents.append(Incident(cause=cause, begun=begun, ended=time.time()))
+
+    def advance(self, seconds: float) -> None:
+        """Move the clocks of the state server and of Apple; no worker is told."""
+        self._ahead_s += seconds
+        for shard in range(ids.SHARDS):
+            self.state.set(redis_keys.clock(shard), f"{self._ahead_s:.3f}")
+
+    def now(self) -> float:
+        """Return the time by those clocks, in Unix seconds."""
+        return time.time() + self._ahead_s
 
     def wait(self, seconds: float) -> None:
         """Let time pass, reading feedback and supervising as ever."""
@@ -302,6 +337,12 @@ class Rig:
             1000 * (at[each.apns_id] - each.at) for each in self.accepted() if each.lane is lane and each.apns_id in at
         ]
 
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """Return the lines of an event that workers have logged, those that have ended included."""
+        lines = [line for log in self._logs for line in log.read_text("utf-8", "replace").splitlines() if event in line]
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
     def describe(self) -> str:
         """Say where things stand, for a failed wait."""
         logs = {child.name: child.last_lines(5) for child in self._workers}
@@ -317,20 +358,19 @@ class Rig:
             broker = urlsplit(self._broker_url)
             self.broker_network = self._running.enter_context(Proxy(broker.hostname or "", broker.port or 0))
         self._requests = self.directory / "requests.jsonl"
-        settings = replace(STRICT, requests_remembered=0)
         self.apns = self._running.enter_context(
-            SimulatorThread(self.directory / "apns", settings=settings, requests_file=self._requests)
+            SimulatorThread(self.directory / "apns", settings=self._apple, clock=self.now, requests_file=self._requests)
         )
-        set_development(self.apns.config_file, {"background_spacing_s": BACKGROUND_SPACING_S})
+        set_development(self.apns.config_file, self._development)
         simulator_port = urlsplit(self.apns.url).port or 0
         self.apns_network = self._running.enter_context(Proxy(HOST, simulator_port, seed=self._seed))
-        self._worker_config = self.apns.config_file.with_name("workers.toml")
+        self.worker_config = self.apns.config_file.with_name("workers.toml")
         text = self.apns.config_file.read_text(encoding="utf-8")
-        text = text.replace(f":{simulator_port}", f":{self.apns_network.port}")
-        self._worker_config.write_text(text, encoding="utf-8")
+        text = text.replace(f"{HOST}:{simulator_port}", f"{self._apns_host}:{self.apns_network.port}")
+        self.worker_config.write_text(text, encoding="utf-8")
         self.state: Any = self._running.enter_context(redis.Redis.from_url(self.server.url))
-        settings_here = Settings.from_env({**self._env(None), "APNS_CONFIG": str(self.apns.config_file)})
-        self.push = self._running.enter_context(Dispatcher(settings_here))
+        self.settings = Settings.from_env({**self._env(None), "APNS_CONFIG": str(self.apns.config_file)})
+        self.push = self._running.enter_context(Dispatcher(self.settings))
         self._reader = self.push.feedback(_GROUP)
         self._running.callback(lambda: self._guard.stop(self._workers, within_s=TERMINATED_WITHIN_S))
         for lane in self._lanes:
@@ -341,7 +381,12 @@ class Rig:
         """Return the addresses, by way of a proxy or straight."""
         state_url = through(network, self.server.url) if network else self.server.url
         broker_url = through(self.broker_network, self._broker_url) if self._broker_url else state_url
-        return {"APNS_BROKER_URL": broker_url, "APNS_STATE_URL": state_url, "APNS_MODE": "development"}
+        return {
+            "APNS_BROKER_URL": broker_url,
+            "APNS_STATE_URL": state_url,
+            "APNS_RECORD_KEYS": KEYS_TEXT,
+            "APNS_MODE": "development",
+        }
 
     def _has_given_sign(self, child: Child) -> bool:
         with suppress(redis.RedisError):

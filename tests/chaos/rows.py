@@ -42,6 +42,10 @@ class Findings:
             problems=(*account.faults, *problems),
         )
 
+    def with_facts(self, **facts: object) -> Self:
+        """Return the same with more facts; underscores in their names are spaces."""
+        return replace(self, facts={**self.facts, **{name.replace("_", " "): value for name, value in facts.items()}})
+
     def but(self, *problems: str) -> Self:
         """Return the same with more problems."""
         return replace(self, problems=(*self.problems, *problems))

@@ -265,6 +265,24 @@ def test_health_fails_with_exit_code_1(run: Run, variables: dict[str, str]) -> N
     assert "Traceback" not in shown.stderr
 
 
+def test_health_tells_what_is_wrong_with_a_server(run: Run, state: redis.Redis) -> None:
+    """A server that may lose something is warned of in development; one that stops workers is a failure."""
+    state.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        warned = run("health")
+    finally:
+        state.config_set("maxmemory-policy", "noeviction")
+    assert (warned.returncode, warned.stdout) == (0, "healthy\n")
+    assert "noeviction" in warned.stderr
+    state.replicaof("127.0.0.1", 1)
+    try:
+        refused = run("health")
+    finally:
+        state.replicaof("NO", "ONE")
+    assert refused.returncode == 1
+    assert "is a replica" in refused.stderr
+
+
 def test_clock_moves_every_shard(run: Run, state: redis.Redis, push: Dispatcher) -> None:
     """The offset is there for every shard, takes effect, and goes again."""
     assert run("clock", "set", "3600").returncode == 0
@@ -280,7 +298,8 @@ def test_clock_is_refused_in_production(run: Run, state: redis.Redis, apns_confi
     """Production never moves its clock: exit code 2, nothing written."""
     config = tmp_path / "apns.toml"
     config.write_text(apns_config.read_text(encoding="utf-8").split("[development]")[0], encoding="utf-8")
-    shown = run("clock", "set", "3600", APNS_MODE="production", APNS_CONFIG=str(config))
+    safe = {"APNS_MODE": "production", "APNS_BROKER_URL": "rediss://:secret@valkey.example/0"}
+    shown = run("clock", "set", "3600", **safe, APNS_CONFIG=str(config))
     assert shown.returncode == 2
     assert "never moved" in shown.stderr
     assert state.dbsize() == 0

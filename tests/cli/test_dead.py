@@ -17,7 +17,8 @@ from dispatcher.feedback import Outcome
 from dispatcher.notes import Ends
 from dispatcher.push_types import Environment
 from dispatcher.record import Record
-from workers.endings import leave
+from tests.record_sealing import SEALED
+from workers.endings import Past, leave
 from workers.retry import Finish
 
 APP: Final = "com.example.app"
@@ -57,7 +58,8 @@ def bury(state: redis.Redis) -> Bury:
         ends = Ends()
         finish = Finish(outcome=Outcome.DEAD_LETTERED, status=503, reason=reason)
         history = f"{at - 60:.6f} TooManyRequests; {at:.6f} {reason}"
-        leave(ends, replace(batch, **changes), 0, apns_id, finish, history=history, accepted_at=at - 120)
+        past = Past(history=history, accepted_at=at - 120)
+        leave(ends, replace(batch, **changes), 0, apns_id, finish, sealing=SEALED, past=past)
         flat: Any = [*ends.dead[0], "at", f"{at:.6f}"]
         stream = redis_keys.dead(ids.shard_of(apns_id), APP)
         state.xadd(stream, dict(zip(flat[::2], flat[1::2], strict=True)), id=f"{at * 1000:.0f}-{number}")
@@ -132,7 +134,7 @@ def test_show_tells_everything_but_the_payload(dead: Dead, bury: Bury) -> None:
 
 def test_show_of_the_unreadable(dead: Dead, state: redis.Redis) -> None:
     """What cannot be read is shown with what is known, and its record's error."""
-    fields: Any = {"apns_id": "some id", "reason": "record cannot be read: ValueError", "record": "garbage", "at": 5}
+    fields: Any = {"apns_id": "some id", "reason": "record cannot be read: ValueError", "stored": "garbage", "at": 5}
     state.xadd(redis_keys.dead(0, redis_keys.UNREADABLE), fields)
     shown = dead("show").stdout
     assert "1970-01-01 00:00:05Z" in shown

@@ -14,17 +14,20 @@ from uuid import uuid4
 import pytest
 import redis
 
-from dispatcher import ids, outbox, record, redis_keys, routing, slots, sweeping
+from dispatcher import dead_letter, ids, outbox, record, redis_keys, routing, slots, sweeping
+from dispatcher.dead_letter import DeadLetter
 from dispatcher.feedback import Feedback, decode
 from dispatcher.notification import Report
 from dispatcher.push_types import PUSH_TYPES, Environment, Lane
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
+from dispatcher.sealing import batch_place, slot_place
 from dispatcher.slot_values import SlotTerms
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import AsyncStateServer
 from tests import worker_parts
 from tests.conductor.scripted_transport import ScriptedTransport
+from tests.record_sealing import SEALED
 from tests.worker_parts import NothingPaused
 from workers.delivery import deliver
 from workers.edges import Edges
@@ -143,7 +146,7 @@ class Worker:
             has_stopped=lambda: self.has_stopped,
             pauses=NothingPaused(),
         )
-        self.edges = Edges(state=self.state, sending=sending, monotonic=bench.monotonic)
+        self.edges = Edges(state=self.state, sending=sending, monotonic=bench.monotonic, sealing=bench.sealing)
         self._started = bench.started
 
     def pause_with(self, pauses: Pauses) -> None:
@@ -172,6 +175,7 @@ class Bench:
         monotonic: Every worker's monotonic clock.
         clock: Every worker's idea of the state server's clock.
         started: Every delivery a worker has begun: one whose worker was killed hangs for ever, and is held here.
+        sealing: How everybody seals records; tests may change it before they start a worker.
     """
 
     def __init__(self, state_url: str, client: redis.Redis) -> None:
@@ -180,6 +184,7 @@ class Bench:
         self.monotonic = MovableClock()
         self.clock = StateClock(self.state, Clock.SHIFTED, self.monotonic)
         self.started: list[asyncio.Task[str]] = []
+        self.sealing = SEALED
 
     async def worker(self) -> Worker:
         """Start a worker."""
@@ -197,15 +202,17 @@ class Bench:
     async def put(self, batch: Record | bytes, *, lane: Lane = Lane.ALERT, queue: str | None = None) -> str:
         """Accept a batch, or bytes that are none; returns its id."""
         batch_id = ids.new_batch_id(SHARD, uuid4().bytes)
-        stored = batch if isinstance(batch, bytes) else record.encode(batch)
+        stored = batch if isinstance(batch, bytes) else record.encode(batch, batch_place(batch_id), self.sealing)
         count = 1 if isinstance(batch, bytes) else len(batch.device_tokens)
         queue = queue or routing.single_queue(lane)
         await self.state.run(outbox.put(batch_id, stored, app=APP, lane=lane, queue=queue, count=count, digest=""))
         return batch_id
 
-    async def put_slot(self, stored: bytes, *, device: str = "d" * 32, **terms: Any) -> str:
-        """Accept a background notification for a device; returns its apns id."""
+    async def put_slot(self, update: Record | bytes, *, device: str = "d" * 32, **terms: Any) -> str:
+        """Accept a background notification for a device, or bytes that are none; returns its apns id."""
         apns_id = ids.new_batch_id(SHARD, uuid4().bytes)
+        place = slot_place(SHARD, device, apns_id)
+        stored = update if isinstance(update, bytes) else record.encode(update, place, self.sealing)
         await self.state.run(
             slots.put(SHARD, device, apns_id, stored, app=APP, terms=SlotTerms(**terms), digest="", window_s=1)
         )
@@ -237,7 +244,7 @@ class Bench:
     def feedback(self) -> list[Feedback]:
         """Return the shard's feedback."""
         return [
-            decode(fields, stream_id=stream_id.decode(), shard=SHARD)
+            decode(fields, stream_id=stream_id.decode(), shard=SHARD, sealing=self.sealing)
             for stream_id, fields in self.redis.xrange(redis_keys.feedback(SHARD))
         ]
 
@@ -245,6 +252,13 @@ class Bench:
         """Return an app's dead letters in the shard."""
         entries = self.redis.xrange(redis_keys.dead(SHARD, app))
         return [{name.decode(): text.decode() for name, text in fields.items()} for _, fields in entries]
+
+    def dead_letters(self, app: str = APP) -> list[DeadLetter]:
+        """Return them as values."""
+        return [
+            dead_letter.decode(app, fields, shard=SHARD, stream_id=stream_id.decode(), sealing=self.sealing)
+            for stream_id, fields in self.redis.xrange(redis_keys.dead(SHARD, app))
+        ]
 
     def counters(self) -> Counter[str]:
         """Return the shard's counters, by event."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from dispatcher import record, redis_keys, routing, slots
+from dispatcher import redis_keys, routing, slots
 from dispatcher.errors import TransportError
 from dispatcher.feedback import Outcome
 from dispatcher.push_types import Lane
+from dispatcher.record import Record
 from tests.conductor.conftest import APP, SHARD, Bench, Worker, make_record, until
 from tests.conductor.scripted_transport import BUSY, UNREGISTERED, Late, Reply
 from workers.lease import LANE_TIMES
@@ -43,9 +44,9 @@ class EverythingPaused:
         return self.probes >= 0
 
 
-def update(device_token: str = DEVICE_TOKEN, **changes: Any) -> bytes:
-    """Return the stored form of a background notification."""
-    return record.encode(make_record(push_type="background", device_tokens=(device_token,), **changes))
+def update(device_token: str = DEVICE_TOKEN, **changes: Any) -> Record:
+    """Return a background notification."""
+    return make_record(push_type="background", device_tokens=(device_token,), **changes)
 
 
 async def wake(worker: Worker) -> str:

@@ -148,9 +148,9 @@ async def test_the_last_try_ends_as_a_dead_letter(
         status,
         reason,
     )
-    (letter,) = bench.dead()
-    kept = record.decode(letter["record"].encode())
-    assert (letter["apns_id"], kept.device_tokens, kept.payload) == (unlucky_id, (unlucky,), make_record().payload)
+    (letter,) = bench.dead_letters()
+    kept = record.decode(letter.stored, letter.place, bench.sealing)
+    assert (letter.apns_id, kept.device_tokens, kept.payload) == (unlucky_id, (unlucky,), make_record().payload)
     assert bench.counters() == {"accepted": 2, "delivered": 1, "retried": 5, "dead_lettered": 1}
 
 
@@ -184,8 +184,8 @@ async def test_an_unreadable_record_is_a_dead_letter(bench: Bench, stored: bytes
     worker = await bench.worker()
     batch_id = await bench.put(stored)
     assert await worker.deliver(batch_id) == "unreadable"
-    (letter,) = bench.dead("unreadable")
-    assert (letter["apns_id"], letter["record"]) == (batch_id, stored.decode(errors="replace"))
+    (letter,) = bench.dead_letters("unreadable")
+    assert (letter.apns_id, letter.stored) == (batch_id, stored)
     assert bench.counters()["dead_lettered"] == 1
     assert await worker.deliver(batch_id) == "gone"
     assert bench.leftovers() == set()

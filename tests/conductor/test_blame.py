@@ -60,9 +60,9 @@ async def test_three_deaths_are_enough(bench: Bench) -> None:
     assert await healthy.deliver(batch_id) == "sent 2, dead-lettered 1"
     left = Counter([*careful, *healthy.transport.apns_ids])
     assert left == {culprit: 2} | {ids.apns_id_of(batch_id, index): 1 for index in (0, 1, 2, 4, 5)}
-    (letter,) = bench.dead()
-    assert (letter["apns_id"], letter["device_token"]) == (culprit, tokens[3])
-    assert letter["reason"] == f"its worker died {MAX_CRASHES} times"
+    (letter,) = bench.dead_letters()
+    assert (letter.apns_id, letter.device_token) == (culprit, tokens[3])
+    assert letter.reason == f"its worker died {MAX_CRASHES} times"
     assert [(told.outcome, told.apns_id) for told in bench.feedback()] == [(Outcome.DEAD_LETTERED, culprit)]
     assert bench.counters() == {"accepted": 6, "delivered": 5, "dead_lettered": 1}
     assert bench.leftovers() == set()

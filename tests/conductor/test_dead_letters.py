@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from dispatcher import Dispatcher, NotificationError, Settings, ids, record, redis_keys, routing, slots
+from dispatcher import Dispatcher, NotificationError, Settings, ids, redis_keys, routing, slots
 from dispatcher.dead_letter import DeadLetter, Wanted
 from dispatcher.dead_letters import DeadLetters
 from dispatcher.push_types import Lane
@@ -197,7 +197,7 @@ async def test_an_update_is_never_put_over_a_newer_one(bench: Bench, push: Dispa
     wake_up = routing.wake_up_id(APP, ids.shard_of(newer.apns_id))
     await other.deliver(wake_up, lane=Lane.BACKGROUND)
     assert other.transport.apns_ids == [newer.apns_id]
-    sent = redis_keys.sent(letter.shard, slots.device_of(record.decode(letter.stored)).hex())
+    sent = redis_keys.sent(letter.shard, slots.device_of(letters.opened(letter)).hex())
     bench.redis.set(sent, f"{letter.at + 1} {newer.apns_id} - -")
     assert letters.replay(letter) is Replay.SUPERSEDED, "the device has got something newer"
     bench.redis.set(sent, f"{letter.at - 1} older - -")
@@ -211,7 +211,7 @@ async def test_what_changes_meanwhile_is_not_overwritten(
     worker = await bench.worker()
     await fail_update(bench, worker, push.background(APP, DEVICE_TOKEN, {"version": 1}).apns_id)
     letter = the_only(letters)
-    way = way_back(letter, record.decode(letter.stored), spacing_s=0)
+    way = way_back(letter, letters.opened(letter), spacing_s=0, sealing=bench.sealing)
     newer = []
 
     def look_too_early(_look: Any) -> None:
@@ -256,7 +256,7 @@ async def test_records_of_another_release_stay(bench: Bench, push: Dispatcher, l
     worker = await bench.worker()
     await fail_alert(bench, worker, push.alert(APP, DEVICE_TOKEN, title="Hello").apns_id)
     letter = the_only(letters)
-    newer = replace(letter, stored=letter.stored.replace(b'"v":1', b'"v":99'))
+    newer = replace(letter, stored=letter.stored.replace(b'"v":2', b'"v":99'))
     assert letters.replay(newer) is Replay.UNREADABLE
     assert the_only(letters) == letter
 
@@ -280,7 +280,7 @@ def test_all_shards_are_looked_through_in_order_of_time(bench: Bench, letters: D
     for number in range(number_of_letters):
         shard = 5 if number % 2 else number % ids.SHARDS
         app = redis_keys.UNREADABLE if number % 5 == 0 else APP
-        fields = {"apns_id": f"{number}", "at": number, "record": "x"}
+        fields = {"apns_id": f"{number}", "at": number, "stored": "x"}
         pipeline.xadd(redis_keys.dead(shard, app), fields, id=f"{1000 + number}-0")
     pipeline.execute()
     assert [int(letter.apns_id) for letter in letters.find(Wanted())] == list(range(number_of_letters))

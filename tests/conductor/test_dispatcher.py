@@ -20,7 +20,9 @@ from dispatcher.notes import Notes
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
+from dispatcher.sealing import batch_place
 from dispatcher.state_server import StateServer
+from tests.record_sealing import SEALED
 
 APP: Final = "com.example.app"
 DEVICE_TOKEN: Final = "ab" * 32
@@ -39,7 +41,7 @@ def messages(state: redis.Redis, queue: str) -> list[dict[str, Any]]:
 def stored_record(state: redis.Redis, batch_id: str) -> Record:
     """Return an accepted batch."""
     stored: Any = state.get(redis_keys.batch(ids.shard_of(batch_id), batch_id))
-    return record.decode(stored.partition(b" ")[2])
+    return record.decode(stored.partition(b" ")[2], batch_place(batch_id), SEALED)
 
 
 def counted(state: redis.Redis, event: str) -> int:

@@ -19,6 +19,7 @@ from dispatcher.notes import Ends, Notes
 from dispatcher.push_types import Environment, Lane
 from dispatcher.state_server import StateServer
 from tests.conductor.conftest import MovableClock
+from tests.record_sealing import SEALED, sealed_entry
 
 APP = "com.example.app"
 #: Longer than a reader may take before its records are taken for abandoned.
@@ -31,16 +32,23 @@ Tell = Callable[[int], list[str]]
 
 
 @pytest.fixture
-def tell(push: Dispatcher, settings: Settings, state_url: str) -> Iterator[Tell]:
+def server(settings: Settings) -> Iterator[StateServer]:
+    """Return the state server as a reader uses it."""
+    connected = StateServer.of(settings)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def tell(push: Dispatcher, server: StateServer) -> Tell:
     """Return a function that lets so many notifications end, spread over the shards, and returns their apns ids."""
-    server = StateServer(state_url, clock=settings.clock, timeout_s=4.0)
 
     def end(apns_id: str) -> None:
         server.run(outbox.claim(apns_id, "one", lane=Lane.ALERT, queue="apns.alert", lease_s=30))
         entry: list[str | int] = [
             "outcome", "unregistered", "apns_id", apns_id, "app", APP, "environment", "production",
-            "push_type", "alert", "device_token", "ab", "status", 410, "reason", "Unregistered",
-            "unregistered_at", 1_700_000_000_000,
+            "push_type", "alert", "device_token", SEALED.close_device_token("ab", apns_id),
+            "status", 410, "reason", "Unregistered", "unregistered_at", 1_700_000_000_000,
         ]  # fmt: skip
         notes = Notes(ended=[0], ends=Ends(feedback=[entry]))
         assert server.run(outbox.settle(apns_id, "one", notes, app=APP, lane=Lane.ALERT, size=1))
@@ -51,8 +59,7 @@ def tell(push: Dispatcher, settings: Settings, state_url: str) -> Iterator[Tell]
             end(apns_id)
         return sorted(apns_ids)
 
-    yield end_some
-    server.close()
+    return end_some
 
 
 def heard(records: Sequence[Feedback]) -> list[str]:
@@ -66,12 +73,25 @@ def abandon(state: redis.Redis, group: str, records: Sequence[Feedback]) -> None
         state.xclaim(redis_keys.feedback(record.shard), group, "gone", 0, [record.stream_id], idle=ABANDONED_MS)
 
 
-def add_record(state: redis.Redis, shard: int, app: str, *, apns_id: str = "x") -> None:
+def ended_id(shard: int, number: int) -> str:
+    """Return the apns id of the n-th notification that a test lets end in a shard."""
+    return ids.new_batch_id(shard, number.to_bytes(16, "little"))
+
+
+def add_record(state: redis.Redis, shard: int, app: str, *, number: int = 0) -> None:
     """Let a notification of an app end."""
-    fields: dict[Any, Any] = {
-        "outcome": "refused", "apns_id": apns_id, "app": app, "environment": "production", "push_type": "alert",
-        "device_token": DEVICE_TOKEN, "status": 400, "reason": "BadDeviceToken", "unregistered_at": 0, "at": 1.5,
-    }  # fmt: skip
+    fields = sealed_entry(
+        outcome="refused",
+        apns_id=ended_id(shard, number),
+        app=app,
+        environment="production",
+        push_type="alert",
+        device_token=DEVICE_TOKEN,
+        status=400,
+        reason="BadDeviceToken",
+        unregistered_at=0,
+        at=1.5,
+    )
     state.xadd(redis_keys.feedback(shard), fields)
 
 
@@ -97,7 +117,7 @@ def test_records_are_typed(push: Dispatcher, tell: Tell) -> None:
         app=APP,
         environment=Environment.PRODUCTION,
         push_type="alert",
-        device_token="ab",  # noqa: S106  a device token, not a secret of ours
+        device_token="ab",
         status=410,
         reason="Unregistered",
         unregistered_at=1_700_000_000_000,
@@ -134,11 +154,11 @@ def test_readers_of_a_group_share(push: Dispatcher, tell: Tell) -> None:
     assert heard([*first, *second]) == apns_ids
 
 
-def test_unacknowledged_records_come_again(state: redis.Redis, tell: Tell) -> None:
+def test_unacknowledged_records_come_again(server: StateServer, state: redis.Redis, tell: Tell) -> None:
     """What a reader that is gone did not acknowledge comes to another one after a while, and only that."""
     tell(20)
     clock = MovableClock()
-    gone, present = (FeedbackReader(state, "web", name, clock=clock) for name in ("gone", "present"))
+    gone, present = (FeedbackReader(server, "web", name, sealing=SEALED, clock=clock) for name in ("gone", "present"))
     records = gone.read()
     gone.ack(*records[:15])
     assert present.read() == [], "its reader may still be at work"
@@ -152,13 +172,13 @@ def test_unacknowledged_records_come_again(state: redis.Redis, tell: Tell) -> No
     assert present.read() == [], "all of them are acknowledged now"
 
 
-def test_abandoned_records_are_looked_for_now_and_then(state: redis.Redis, tell: Tell) -> None:
+def test_abandoned_records_are_looked_for_now_and_then(server: StateServer, state: redis.Redis, tell: Tell) -> None:
     """A reader looks for abandoned records at its start and every 15 s, not at each read; found some, it goes on."""
     tell(40)
     clock = MovableClock()
-    gone = FeedbackReader(state, "web", "gone", clock=clock)
+    gone = FeedbackReader(server, "web", "gone", sealing=SEALED, clock=clock)
     records = gone.read()
-    late = FeedbackReader(state, "web", "late", clock=clock)
+    late = FeedbackReader(server, "web", "late", sealing=SEALED, clock=clock)
     abandon(state, "web", records)
     found = [*late.read(count=1), *late.read(count=1), *late.read(count=100)]
     assert heard(found) == heard(records), "nothing is new, so all of it comes by looking again at once"
@@ -172,13 +192,13 @@ def test_abandoned_records_are_looked_for_now_and_then(state: redis.Redis, tell:
     assert looks(state) == looked_before + ids.SHARDS
 
 
-def test_a_reader_of_one_app_passes_over_the_others(push: Dispatcher, state: redis.Redis, tell: Tell) -> None:
+def test_a_reader_of_one_app_passes_over_the_others(server: StateServer, state: redis.Redis, tell: Tell) -> None:
     """A reader with an app yields that app's records only, and leaves nothing of the others pending in its group."""
     apns_ids = tell(10)
     for shard in range(ids.SHARDS):
         for _ in range(3):
             add_record(state, shard, "com.example.other")
-    reader = FeedbackReader(state, "task", "one", app=APP)
+    reader = FeedbackReader(server, "task", "one", sealing=SEALED, app=APP)
     records = reader.read(count=1)
     while more := reader.read(count=1):
         records += more
@@ -186,7 +206,8 @@ def test_a_reader_of_one_app_passes_over_the_others(push: Dispatcher, state: red
     assert {record.app for record in records} == {APP}
     reader.ack(*records)
     assert pending(state, "task") == 0
-    assert len(push.feedback("web").read()) == 10 + 3 * ids.SHARDS, "other groups are not concerned"
+    others = FeedbackReader(server, "web", "one", sealing=SEALED)
+    assert len(others.read()) == 10 + 3 * ids.SHARDS, "other groups are not concerned"
 
 
 def test_acknowledged_records_are_gone_for_their_group(push: Dispatcher, state: redis.Redis, tell: Tell) -> None:

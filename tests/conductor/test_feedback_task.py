@@ -17,7 +17,7 @@ from dispatcher.settings import App
 from tests.conductor.conftest import APP, Bench, until
 from tests.conductor.recording_publisher import RecordingPublisher
 from tests.conductor.test_dispatcher import messages
-from tests.conductor.test_feedback_reader import ABANDONED_MS, DEVICE_TOKEN, add_record, heard, pending
+from tests.conductor.test_feedback_reader import ABANDONED_MS, DEVICE_TOKEN, add_record, ended_id, heard, pending
 from workers.feedback_pump import FeedbackPump
 
 TASK: Final = "shop.tasks.on_push_feedback"
@@ -50,7 +50,7 @@ def make_pump(bench: Bench, *apps: App, worker: str = "host:1") -> tuple[Feedbac
 def tell(state: redis.Redis, count: int, app: str = APP) -> None:
     """Let so many notifications of an app end, spread over the shards."""
     for number in range(count):
-        add_record(state, number % ids.SHARDS, app, apns_id=f"{app} {number}")
+        add_record(state, number % ids.SHARDS, app, number=number)
 
 
 def abandon(state: redis.Redis) -> None:
@@ -148,7 +148,7 @@ def test_the_function_gets_everything_at_most_a_hundred_at_a_time(push: Dispatch
     assert handle(APP) == 350
     assert all(0 < len(records) <= 100 for records in taken)
     records = [record for part in taken for record in part]
-    assert heard(records) == sorted(f"{APP} {number}" for number in range(350))
+    assert heard(records) == sorted(ended_id(number % ids.SHARDS, number) for number in range(350))
     assert {type(record) for record in records} == {Feedback}
     assert pending(state, GROUP) == 0
     assert handle(APP) == 0
@@ -191,7 +191,7 @@ async def test_what_a_failing_function_took_comes_again(bench: Bench, push: Disp
     assert publisher.calls == [CALL, CALL]
     taken: list[Feedback] = []
     assert push.feedback_handler(taken.extend)(APP) == 40
-    assert heard(taken) == sorted(f"{APP} {number}" for number in range(40))
+    assert heard(taken) == sorted(ended_id(number % ids.SHARDS, number) for number in range(40))
     assert pending(bench.redis, GROUP) == 0
 
 

@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.conductor.conftest import until
-from workers.progress import ProgressWriter
+from workers.progress import Bunch, ProgressWriter
 
 
 class Book:
@@ -17,24 +17,27 @@ class Book:
 
     Attributes:
         bunches: What was written, in order.
+        numbers: Of the bunches it was given, written or refused.
         refusals_left: How often it still refuses.
     """
 
     def __init__(self, *, refusals: int = 0) -> None:
         self.bunches: list[list[int]] = []
+        self.numbers: list[int] = []
         self.refusals_left = refusals
 
-    async def write(self, notes: list[int]) -> None:
+    async def write(self, bunch: Bunch[int]) -> None:
         """Write a bunch.
 
         Raises:
             RedisConnectionError: It refuses.
         """
         await asyncio.sleep(0)
+        self.numbers.append(bunch.number)
         if self.refusals_left:
             self.refusals_left -= 1
             raise RedisConnectionError
-        self.bunches.append(notes)
+        self.bunches.append(bunch.notes)
 
 
 async def test_notes_of_a_moment_are_written_together() -> None:
@@ -68,25 +71,27 @@ async def test_what_is_not_written_is_left_over() -> None:
     assert time.monotonic() - started < 1
 
 
-async def test_a_refused_bunch_is_written_with_the_next() -> None:
-    """While the state server is away notes gather, and are written once, in order, when it is back."""
+async def test_a_refused_bunch_is_written_again_as_it_was() -> None:
+    """What may have been written keeps its number until it is known to be; what comes meanwhile is written after it."""
     book = Book(refusals=3)
     async with ProgressWriter(book.write, every_s=0.01, every_notes=100) as writer:
         writer.note(0)
         await until(lambda: book.refusals_left < 3)
         writer.note(1)
-        await until(lambda: book.bunches)
-    assert [number for bunch in book.bunches for number in bunch] == [0, 1]
+        await until(lambda: len(book.bunches) == 2)
+    assert book.bunches == [[0], [1]]
+    assert book.numbers == [1, 1, 1, 1, 2]
 
 
 async def test_what_was_refused_last_is_left_over() -> None:
-    """Notes that could not be written before leaving are not lost: they are in `rest`."""
+    """Notes that could not be written before leaving are not lost, and whether they may have been is known."""
     book = Book(refusals=1000)
     async with ProgressWriter(book.write, every_s=0.01, every_notes=1) as writer:
         writer.note(0)
         await until(lambda: book.refusals_left < 1000)
         writer.note(1)
-    assert (book.bunches, writer.rest) == ([], [0, 1])
+    assert (book.bunches, writer.rest) == ([], [1])
+    assert writer.doubtful == Bunch(notes=[0], number=1)
 
 
 async def test_quiet_times_are_written_too() -> None:
@@ -112,8 +117,8 @@ async def test_a_mistake_in_writing_is_not_hidden() -> None:
     """An error that is not the state server's ends the work instead of being tried for ever."""
     book = Book()
 
-    async def write(notes: list[int]) -> None:
-        await book.write(notes)
+    async def write(bunch: Bunch[int]) -> None:
+        await book.write(bunch)
         raise ZeroDivisionError
 
     async def work() -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dispatcher import outbox, record, redis_keys, routing
+from dispatcher import outbox, redis_keys, routing
 from dispatcher.messages import Publisher, make_celery
 from dispatcher.push_types import Lane
 from dispatcher.sweeping import SWEEP_LIMIT, Message
@@ -172,7 +172,7 @@ async def test_due_slots_wake_a_worker(bench: Bench) -> None:
     """A lost wake-up is found like any lost message, and only apps this fleet knows are looked after."""
     await bench.clock.compare()
     sweeper, publisher = make_sweeper(bench, lane=Lane.BACKGROUND)
-    await bench.put_slot(record.encode(make_record(push_type="background")))
+    await bench.put_slot(make_record(push_type="background"))
     await sweeper.sweep()
     assert publisher.messages == [], "the producer's wake-up is on its way"
     bench.advance(MARKER_MARGIN_S + 1)

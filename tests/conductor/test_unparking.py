@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dispatcher import pausing, record, redis_keys, routing
+from dispatcher import pausing, redis_keys, routing
 from dispatcher.pausing import PausedBy, Scope
 from dispatcher.push_types import Lane
 from dispatcher.sweeping import SWEEP_LIMIT
@@ -25,7 +25,7 @@ async def test_batches_and_slots_of_the_background_lane_go_on(bench: Bench) -> N
     worker = await bench.worker()
     worker.pause_with(pauses)
     batch_id = await bench.put(make_record(push_type="widgets"), lane=Lane.BACKGROUND)
-    await bench.put_slot(record.encode(make_record(push_type="background")))
+    await bench.put_slot(make_record(push_type="background"))
     wake_up = routing.wake_up_id(APP, SHARD)
     assert await worker.deliver(batch_id, lane=Lane.BACKGROUND) == "parked 1"
     assert await worker.deliver(wake_up, lane=Lane.BACKGROUND) == "parked 1"
@@ -48,7 +48,7 @@ async def test_more_than_one_sweep_moves(bench: Bench) -> None:
     apps = {APP: worker_parts.APP}
     pauses = FleetPauses(bench.state, apps=apps, host="one", scale=1.0, lift=lambda _scope: None)
     unparker = Unparker(lane=Lane.BACKGROUND, apps=apps, state=bench.state, pauses=pauses, now=bench.clock.now)
-    stored = record.encode(make_record(push_type="background"))
+    stored = make_record(push_type="background")
     devices = [f"{number:032x}" for number in range(2 * SWEEP_LIMIT + 1)]
     for device in devices:
         await bench.put_slot(stored, device=device)

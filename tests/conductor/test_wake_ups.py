@@ -12,6 +12,7 @@ from dispatcher.errors import TransportError
 from dispatcher.feedback import Outcome
 from dispatcher.notification import Report
 from dispatcher.push_types import Lane
+from dispatcher.record import Record
 from tests.conductor.conftest import APP, SHARD, Bench, Worker, make_record, until
 from tests.conductor.scripted_transport import ACCEPTED, BUSY, UNREGISTERED, Late, Reply
 from workers.lease import LANE_TIMES
@@ -22,9 +23,9 @@ DEVICE_TOKEN = "ab" * 32
 LEASE_S = LANE_TIMES[Lane.BACKGROUND].lease_s
 
 
-def update(device_token: str = DEVICE_TOKEN, **changes: Any) -> bytes:
-    """Return the stored form of a background notification for one device."""
-    return record.encode(make_record(push_type="background", device_tokens=(device_token,), **changes))
+def update(device_token: str = DEVICE_TOKEN, **changes: Any) -> Record:
+    """Return a background notification for one device."""
+    return make_record(push_type="background", device_tokens=(device_token,), **changes)
 
 
 async def wake(worker: Worker) -> str:
@@ -115,8 +116,8 @@ async def test_retries_wait_in_their_slot(bench: Bench, reply: Reply, delay_s: f
     await bench.sweep(Lane.BACKGROUND)
     assert await wake(worker) == "dead-lettered 1"
     assert set(worker.transport.apns_ids) == {apns_id}
-    (letter,) = bench.dead()
-    assert record.decode(letter["record"].encode()).device_tokens == (DEVICE_TOKEN,)
+    (letter,) = bench.dead_letters()
+    assert record.decode(letter.stored, letter.place, bench.sealing).device_tokens == (DEVICE_TOKEN,)
     assert bench.leftovers() == set()
 
 
@@ -204,8 +205,8 @@ async def test_an_unreadable_slot_does_not_stop_the_others(bench: Bench) -> None
     unreadable = await bench.put_slot(b"no record at all", device="a" * 32)
     await bench.put_slot(update())
     assert await wake(worker) == "dead-lettered 1, sent 1"
-    (letter,) = bench.dead()
-    assert (letter["apns_id"], letter["record"]) == (unreadable, "no record at all")
+    (letter,) = bench.dead_letters("unreadable")
+    assert (letter.apns_id, letter.stored) == (unreadable, b"no record at all")
     assert bench.counters() == {"accepted": 2, "delivered": 1, "dead_lettered": 1}
     assert bench.leftovers() == set()
 

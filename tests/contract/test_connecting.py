@@ -8,13 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 from h2.settings import SettingCodes
+from structlog.testing import capture_logs
 
 from dispatcher.errors import SettingsError, TransportError
 from dispatcher.push_types import Environment
 from tests.contract.conftest import PATIENCE_S, ObservableTransport, Stage, push, until
 from tests.contract.scripted_server import Script, keep_silent, serve
 from workers.transport import aioapns_connection, channel_socket, dialling
-from workers.transport.backoff import backoff_s
+from workers.transport import backoff as backoff_module
+from workers.transport.backoff import ALARM_AFTER, Backoff, backoff_s
 from workers.transport.keepalive import KeepaliveTimes
 
 
@@ -70,6 +72,32 @@ async def test_server_that_is_not_apns_gets_nothing(stage: Stage, fault: str) ->
         async with stage.transport(url, ca_file=ca_file) as transport:
             await refusal(transport)
         assert server.requests == []
+
+
+def test_alarm_of_a_server_out_of_reach() -> None:
+    """Somebody is told at the third failure in a row, then once a minute, whatever succeeded in between."""
+    backoff, alarms = Backoff(), []
+    for second in range(150):
+        backoff.fail("cannot connect", now=float(second), dice=0.0)
+        if backoff.is_alarm_due(float(second)):
+            alarms.append(second)
+        if second == 20:
+            backoff.succeed()
+    assert alarms == [2, 62, 122]
+
+
+async def test_a_server_out_of_reach_is_told_of(stage: Stage, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pushes fail while Apple is out of reach, it is one line, with the cause."""
+    monkeypatch.setattr(backoff_module, "FIRST_PAUSE_S", 0.01)
+    with capture_logs() as logs:
+        async with stage.transport(f"https://127.0.0.1:{free_port}") as transport, asyncio.timeout(PATIENCE_S):
+            while not (alarms := [line for line in logs if line["event"] == "apns_unreachable"]):
+                await asyncio.gather(*(refusal(transport) for _ in range(20)))
+                await asyncio.sleep(0.005)
+            for _ in range(20):
+                await refusal(transport)
+    assert [(line["log_level"], line["failures"]) for line in alarms] == [("error", ALARM_AFTER)]
+    assert f"127.0.0.1:{free_port}" in alarms[0]["cause"]
 
 
 @pytest.fixture

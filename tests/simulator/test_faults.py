@@ -277,6 +277,22 @@ def test_any_last_stream_id(apns: RunningSimulator) -> None:
     assert [reply.status for reply in replies] == [200, 200, 0, 0, 0]
 
 
+def test_what_came_together_with_the_first_left_out_is_left_out_too(apns: RunningSimulator) -> None:
+    """Of requests in one packet, those after the one that a GOAWAY leaves out are not processed either."""
+    phone = apns.phone(PHONE)
+    with apns.connect() as client:
+        assert client.ask(apns.headers(), PAYLOAD).status == 200
+        watch(client, lambda: client.max_streams > 2, 5)
+        apns.faults.add("goaway_left_out", times=1, device_token=PHONE)
+        for _ in range(2):
+            stream_id = client.open(apns.headers(device_token=PHONE))
+            client.http2.send_data(stream_id, PAYLOAD, end_stream=True)
+        client.flush()
+        watch(client, lambda: client.is_closed, 5)
+        assert [goaway.last_stream_id for goaway in client.goaways] == [1]
+    assert not phone.received
+
+
 def test_a_closed_door_refuses_and_opens_again(apns: RunningSimulator) -> None:
     """While the door is closed a connection is refused by the system; those there go on; then it is the same port."""
     with apns.connect() as client:

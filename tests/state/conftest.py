@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import count as counting
 from typing import Any
 from uuid import uuid4
 
@@ -18,9 +19,10 @@ from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
+from dispatcher.sealing import PLAIN, batch_place
 from dispatcher.state_call import StateCall
 from dispatcher.state_server import StateServer
-from tests.state.slot_words import Slots
+from tests.state.slot_words import Slots, stored_once
 
 APP = "com.example.app"
 QUEUE = "apns.alert"
@@ -30,6 +32,7 @@ class StateUnderTest:
     """The state server, a movable clock, and short words for what the tests do with it."""
 
     def __init__(self, url: str) -> None:
+        self._numbers = counting(1)
         self.server = StateServer(url, clock=Clock.SHIFTED, timeout_s=4.0)
         self.client: Any = self.server.client  # its replies are bytes, which its annotations leave open
 
@@ -47,7 +50,7 @@ class StateUnderTest:
         batch = make_record(count=count, **changes)
         call = outbox.put(
             batch_id,
-            record.encode(batch),
+            record.encode(batch, batch_place(batch_id), PLAIN),
             app=APP,
             lane=Lane.ALERT,
             queue=queue,
@@ -67,9 +70,18 @@ class StateUnderTest:
         assert isinstance(claimed, Claimed)
         return claimed
 
-    def progress(self, batch_id: str, claim_id: str, notes: Notes, *, size: int) -> bool:
-        """Note progress."""
-        call = outbox.progress(batch_id, claim_id, notes, app=APP, lane=Lane.ALERT, lease_s=30, size=size)
+    def progress(self, batch_id: str, claim_id: str, notes: Notes, *, size: int, number: int | None = None) -> bool:
+        """Note progress; without a number as a bunch of its own."""
+        call = outbox.progress(
+            batch_id,
+            claim_id,
+            notes,
+            app=APP,
+            lane=Lane.ALERT,
+            lease_s=30,
+            size=size,
+            number=next(self._numbers) if number is None else number,
+        )
         return bool(self.run(call).is_ours)
 
     def settle(self, batch_id: str, claim_id: str, notes: Notes, *, size: int, park_until: float | None = None) -> bool:
@@ -95,7 +107,7 @@ class StateUnderTest:
     def feedback(self) -> list[Feedback]:
         """Return all feedback."""
         return [
-            decode(fields, stream_id=stream_id.decode(), shard=shard)
+            decode(fields, stream_id=stream_id.decode(), shard=shard, sealing=PLAIN)
             for shard in range(ids.SHARDS)
             for stream_id, fields in self.client.xrange(redis_keys.feedback(shard))
         ]
@@ -156,4 +168,4 @@ def slot_words(state: StateUnderTest, request: pytest.FixtureRequest) -> Slots:
     """Return words for slots, for notifications of which only failures are told, and for tracked ones that tell all."""
     report = Report(request.param)
     tracked = report is Report.EVERYTHING
-    return Slots(state, record.encode(make_record(report=report, track=tracked, push_type="background")))
+    return Slots(state, stored_once(make_record(report=report, track=tracked, push_type="background")))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from dispatcher import redis_keys, routing, slots
+from dispatcher import record, redis_keys, routing, slots
 from dispatcher.cancellation import Cancellation
 from dispatcher.notes import Ends
 from dispatcher.push_types import Lane
+from dispatcher.record import Record
+from dispatcher.sealing import PLAIN, batch_place
 from dispatcher.slot_values import (
     DeviceOnline,
     Slot,
@@ -25,6 +27,11 @@ DEVICE: Final = "d" * 32
 WAKE_UP: Final = routing.wake_up_id(APP, SHARD)
 LEASE_S: Final = 30.0
 SPACING_S: Final = 1200.0
+
+
+def stored_once(batch: Record) -> bytes:
+    """Return a stored form for tests of scripts, which never open one."""
+    return record.encode(batch, batch_place("any"), PLAIN)
 
 
 class Slots:

@@ -120,7 +120,9 @@ def test_what_is_being_sent_is_marked(state: Any, new_id: NewId) -> None:
 
 def progress_call(batch_id: str) -> Any:
     """Return a call that notes nothing."""
-    return outbox.progress(batch_id, "one", Notes(), app="com.example.app", lane=Lane.ALERT, lease_s=30, size=3)
+    return outbox.progress(
+        batch_id, "one", Notes(), app="com.example.app", lane=Lane.ALERT, lease_s=30, size=3, number=1
+    )
 
 
 def test_all_marked_ones_take_their_batch_along(state: Any, new_id: NewId) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dispatcher import outbox, record, sweeping
+from dispatcher import outbox, sweeping
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Lane
 from dispatcher.slot_values import SlotPut
-from tests.state.slot_words import APP, SHARD, WAKE_UP, Slots
+from tests.state.slot_words import APP, SHARD, WAKE_UP, Slots, stored_once
 
 
 def test_put_into_an_empty_slot_needs_a_wake_up(slot_words: Slots) -> None:
@@ -28,7 +28,7 @@ def test_newer_replaces_waiting(slot_words: Slots) -> None:
 def test_superseded_is_reported_when_asked(state: Any, quiet_record: Any) -> None:
     """A superseded notification is feedback only if the app asked for everything."""
     for report, told in (("failures", 0), ("everything", 1)):
-        words = Slots(state, record.encode(quiet_record(report=report)))
+        words = Slots(state, stored_once(quiet_record(report=report)))
         words.put(f"{report}-old")
         words.put(f"{report}-new")
         superseded = [one.apns_id for one in state.feedback() if one.outcome == "superseded"]

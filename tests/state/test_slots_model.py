@@ -14,13 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from dispatcher import record, redis_keys, slots
+from dispatcher import redis_keys, slots
 from dispatcher.feedback import Outcome
 from dispatcher.notes import Ends
 from dispatcher.outbox import Acceptance
 from dispatcher.push_types import Lane
 from dispatcher.slot_values import SlotReturn, SlotTerms
 from dispatcher.state_call import StateCall
+from tests.state.slot_words import stored_once
 from tests.state.slots_model import HOUR_S, PER_HOUR, Lease, Model
 
 ReplyT = TypeVar("ReplyT")
@@ -277,7 +278,7 @@ class World:
 @pytest.mark.timeout(3600 if IS_LONG else 240)
 def test_slots_behave_like_the_model(state: Any, quiet_record: Any) -> None:
     """Whatever producers and workers do, the newest is sent last, within the budget, and no device falls silent."""
-    stored, operations = record.encode(quiet_record(report="failures")), 0
+    stored, operations = stored_once(quiet_record(report="failures")), 0
 
     @settings(
         max_examples=(10 if IS_LONG else 1) * EXAMPLES,

@@ -13,7 +13,8 @@ from dispatcher.notes import Ends
 from dispatcher.push_types import Environment, Lane
 from dispatcher.record import Record
 from dispatcher.record import decode as decode_record
-from workers.endings import leave, leave_unreadable
+from dispatcher.sealing import PLAIN
+from workers.endings import Past, leave, leave_unreadable
 from workers.retry import Finish
 
 APP = "com.example.app"
@@ -74,8 +75,9 @@ def test_what_a_worker_leaves_reads_back(push_type: str, *, in_slot: bool, is_in
     finish = Finish(outcome=Outcome.DEAD_LETTERED, status=503, reason="ServiceUnavailable")
     history = "1.5 TooManyRequests; 2.5 ServiceUnavailable"
     stored = replace(RECORD, push_type=push_type)
-    leave(ends, stored, 0, "the-apns-id", finish, history=history, accepted_at=1.25, in_slot=in_slot)
-    letter = decode(APP, as_fields(ends.dead[0], at="9.5"), shard=3, stream_id="7-0")
+    past = Past(history=history, accepted_at=1.25, in_slot=in_slot)
+    leave(ends, stored, 0, "the-apns-id", finish, sealing=PLAIN, past=past)
+    letter = decode(APP, as_fields(ends.dead[0], at="9.5"), shard=3, stream_id="7-0", sealing=PLAIN)
     assert letter == DeadLetter(
         app=APP,
         apns_id="the-apns-id",
@@ -92,14 +94,15 @@ def test_what_a_worker_leaves_reads_back(push_type: str, *, in_slot: bool, is_in
         tries=("1.5 TooManyRequests", "2.5 ServiceUnavailable"),
         in_slot=is_in_slot,
     )
-    assert decode_record(letter.stored) == stored
+    assert decode_record(letter.stored, letter.place, PLAIN) == stored
 
 
 def test_of_the_unreadable_little_is_known() -> None:
     """What could not be read is kept as it is; what is not known of it is empty, and it counts from its end."""
     ends = Ends()
-    leave_unreadable(ends, "the-apns-id", b"garbage", Lane.ALERT, "record cannot be read")
-    letter = decode("unreadable", as_fields(ends.dead[0], at="9.5"), shard=3, stream_id="7-0")
+    leave_unreadable(ends, "the-apns-id", b"garbage", Lane.ALERT, "record cannot be read", accepted_at=0.0)
+    fields = as_fields(ends.unreadable[0], at="9.5")
+    letter = decode("unreadable", fields, shard=3, stream_id="7-0", sealing=PLAIN)
     assert (letter.app, letter.apns_id, letter.reason) == ("unreadable", "the-apns-id", "record cannot be read")
     assert (letter.stored, letter.accepted_at, letter.tries) == (b"garbage", 9.5, ())
     assert (letter.device_token, letter.push_type, letter.status, letter.in_slot) == ("", "", 0, False)

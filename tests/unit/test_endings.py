@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -11,9 +13,10 @@ from dispatcher.feedback import QUIET_OUTCOMES, Outcome, decode
 from dispatcher.notes import Ends
 from dispatcher.notification import Report
 from dispatcher.push_types import Environment, Lane
-from dispatcher.record import Record
+from dispatcher.record import MAX_STORED_BYTES, Record
+from dispatcher.sealing import PLAIN, dead_letter_place
 from dispatcher.status import decode_end
-from workers.endings import leave, leave_unreadable, summary_text
+from workers.endings import Past, leave, leave_unreadable, summary_text
 from workers.retry import Decision, Finish, Release, Retry
 
 APP = "com.example.app"
@@ -35,7 +38,7 @@ def make_batch(report: Report = Report.FAILURES, push_type: str = "alert") -> Re
 def left_by(decision: Finish | Retry, *, report: Report = Report.FAILURES, push_type: str = "alert") -> Ends:
     """Return what the second notification of a batch leaves behind."""
     ends = Ends()
-    leave(ends, make_batch(report, push_type), 1, "the-apns-id", decision)
+    leave(ends, make_batch(report, push_type), 1, "the-apns-id", decision, sealing=PLAIN)
     return ends
 
 
@@ -54,7 +57,7 @@ def test_every_end_is_counted_and_told_as_asked(outcome: Outcome, report: Report
 def test_how_a_tracked_one_ended_is_kept(outcome: Outcome) -> None:
     """The end of a tracked notification is kept under its apns id, with every attempt that Apple answered."""
     finish, ends = Finish(outcome=outcome, status=410, reason="Unregistered", unregistered_at=17), Ends()
-    leave(ends, replace(make_batch(), track=True), 1, "the-apns-id", finish, attempts=2)
+    leave(ends, replace(make_batch(), track=True), 1, "the-apns-id", finish, sealing=PLAIN, past=Past(attempts=2))
     ended = decode_end("the-apns-id", f"5.5 {ends.tracked['the-apns-id']}")
     assert (ended.outcome, ended.status, ended.reason, ended.attempts) == (outcome, 410, "Unregistered", 3)
     assert (ended.unregistered_at, ended.ended_at) == (17, 5.5)
@@ -63,15 +66,16 @@ def test_how_a_tracked_one_ended_is_kept(outcome: Outcome) -> None:
 def test_nothing_else_is_kept() -> None:
     """A notification that is not tracked, or is tried again, keeps nothing."""
     again, ends = Retry(delay_s=1, attempts=1, reason="busy"), Ends()
-    leave(ends, replace(make_batch(), track=True), 1, "the-apns-id", again)
-    leave(ends, make_batch(), 1, "the-apns-id", Finish(outcome=Outcome.DELIVERED))
+    leave(ends, replace(make_batch(), track=True), 1, "the-apns-id", again, sealing=PLAIN)
+    leave(ends, make_batch(), 1, "the-apns-id", Finish(outcome=Outcome.DELIVERED), sealing=PLAIN)
     assert ends.tracked == {}
 
 
 def test_a_dead_letter_tells_its_tries() -> None:
     """A dead letter holds the tries before the last."""
     ends = Ends()
-    leave(ends, make_batch(), 1, "id", Finish(outcome=Outcome.DEAD_LETTERED, reason="x"), history="17 busy; 18 busy")
+    finish, past = Finish(outcome=Outcome.DEAD_LETTERED, reason="x"), Past(history="17 busy; 18 busy")
+    leave(ends, make_batch(), 1, "id", finish, sealing=PLAIN, past=past)
     (letter,) = ends.dead
     assert dict(zip(letter[::2], letter[1::2], strict=True))["history"] == "17 busy; 18 busy"
 
@@ -81,7 +85,7 @@ def test_feedback_reads_back() -> None:
     finish = Finish(outcome=Outcome.UNREGISTERED, status=410, reason="Unregistered", unregistered_at=1_700_000_000_000)
     (entry,) = left_by(finish).feedback
     flat = [str(part).encode() for part in [*entry, "at", "5.5"]]
-    told = decode(dict(zip(flat[::2], flat[1::2], strict=True)), stream_id="1-0", shard=3)
+    told = decode(dict(zip(flat[::2], flat[1::2], strict=True)), stream_id="1-0", shard=3, sealing=PLAIN)
     assert (told.outcome, told.apns_id, told.app, told.device_token) == (finish.outcome, "the-apns-id", APP, "bb")
     assert (told.environment, told.push_type) == (Environment.SANDBOX, "alert")
     assert (told.status, told.reason, told.unregistered_at) == (410, "Unregistered", 1_700_000_000_000)
@@ -92,7 +96,7 @@ def test_a_dead_letter_holds_one_notification_whole() -> None:
     """A dead letter can be sent again as it is: it holds the record of that one notification, byte for byte."""
     (letter,) = left_by(Finish(outcome=Outcome.DEAD_LETTERED, status=503, reason="ServiceUnavailable")).dead
     fields = dict(zip(letter[::2], letter[1::2], strict=True))
-    kept = record.decode(str(fields["record"]).encode())
+    kept = record.decode(b64decode(str(fields["stored"])), dead_letter_place("the-apns-id"), PLAIN)
     assert (kept.device_tokens, kept.payload) == (("bb",), make_batch().payload)
     assert (fields["apns_id"], fields["status"], fields["reason"]) == ("the-apns-id", 503, "ServiceUnavailable")
 
@@ -107,7 +111,7 @@ def test_ends_of_a_batch_add_up() -> None:
     """The same end of several notifications is one counter."""
     ends, batch = Ends(), make_batch()
     for index in range(2):
-        leave(ends, batch, index, f"id-{index}", Finish(outcome=Outcome.DELIVERED, status=200))
+        leave(ends, batch, index, f"id-{index}", Finish(outcome=Outcome.DELIVERED, status=200), sealing=PLAIN)
     assert ends.count == {f"delivered|{APP}|alert|": 2}
 
 
@@ -121,12 +125,24 @@ def test_ends_are_counted_by_lane(push_type: str, lane: Lane) -> None:
 
 
 def test_the_unreadable_is_kept_as_it_is() -> None:
-    """What cannot be read is counted and kept, with what is no UTF-8 replaced."""
-    ends = Ends()
-    leave_unreadable(ends, "the-apns-id", b"\xffgarbage", Lane.VOIP, "record cannot be read")
+    """What cannot be read is counted and kept byte for byte, with its hash, apart from every app's own."""
+    ends, stored = Ends(), b"\xffgarbage"
+    digest = leave_unreadable(ends, "the-apns-id", stored, Lane.VOIP, "record cannot be read", accepted_at=1.5)
     assert ends.count == {"dead_lettered|unreadable|voip|unreadable": 1}
-    assert ends.dead == [["apns_id", "the-apns-id", "reason", "record cannot be read", "record", "\ufffdgarbage"]]
-    assert ends.feedback == []
+    (entry,) = ends.unreadable
+    fields = dict(zip(entry[::2], entry[1::2], strict=True))
+    assert (fields["apns_id"], fields["reason"], fields["size_bytes"]) == ("the-apns-id", "record cannot be read", 8)
+    assert b64decode(str(fields["stored"])) == stored
+    assert digest == fields["sha256"] == sha256(stored).hexdigest()
+    assert (ends.feedback, ends.dead) == ([], [])
+
+
+def test_of_the_oversized_the_beginning_is_kept() -> None:
+    """Somebody who writes megabytes into a record's place does not fill the dead letters with them."""
+    ends, stored = Ends(), b"x" * (MAX_STORED_BYTES + 1)
+    leave_unreadable(ends, "the-apns-id", stored, Lane.VOIP, "too long", accepted_at=1.5)
+    assert len(str(ends.unreadable)) < 8000
+    assert len(stored) in ends.unreadable[0]
 
 
 @pytest.mark.parametrize(

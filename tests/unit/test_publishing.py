@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dispatcher import routing
-from dispatcher.amqp_tls import connecting
+from dispatcher.broker_address import BrokerAddress, broker_address
 from dispatcher.publishing import broker_conf, queues
 
 
@@ -25,7 +25,7 @@ def test_rabbitmq_replicates_each_queue_and_keeps_what_is_refused(url: str) -> N
     }
 
 
-@pytest.mark.parametrize("url", ["redis://host", "rediss://host", "redis+socket:///x", "sentinel://host"])
+@pytest.mark.parametrize("url", ["redis://host", "rediss://host", "redis+socket:///x", "sentinel://host?master=one"])
 def test_a_redis_knows_no_arguments(url: str) -> None:
     """The queues have the same names there."""
     assert {queue.name: queue.queue_arguments for queue in queues(url)} == dict.fromkeys(routing.QUEUE_LANES)
@@ -42,17 +42,17 @@ def test_rabbitmq_confirms_what_is_published() -> None:
 def test_tls_to_rabbitmq_verifies_the_name() -> None:
     """Celery gets the files under py-amqp's names, and the address without them."""
     url = "amqps://apns:pw@one/v?ssl_ca_certs=/ca.pem;amqps://apns:pw@two/v?ssl_certfile=/me.pem&ssl_keyfile=/me.key"
-    assert connecting(url) == {
-        "broker_url": "amqps://apns:pw@one/v;amqps://apns:pw@two/v",
-        "broker_use_ssl": {
+    assert broker_address(url, timeout_s=1.0) == BrokerAddress(
+        url="amqps://apns:pw@one/v;amqps://apns:pw@two/v",
+        use_ssl={
             "server_hostname": None,
             "ca_certs": "/ca.pem",
             "certfile": "/me.pem",
             "keyfile": "/me.key",
         },
-    }
+    )
 
 
 def test_without_tls_an_address_stays_as_it_is() -> None:
     """Nothing is said of TLS where there is none."""
-    assert connecting("amqp://host//") == {"broker_url": "amqp://host//"}
+    assert broker_address("amqp://host//", timeout_s=1.0) == BrokerAddress(url="amqp://host//")

@@ -24,6 +24,7 @@ ACCEPTED = ApnsAnswer(status=200)
 WRONG_KEY = ApnsAnswer(status=403, reason="InvalidProviderToken")
 BAD_DEVICE = ApnsAnswer(status=400, reason="BadDeviceToken")
 EXPIRED_TOKEN = ApnsAnswer(status=403, reason="ExpiredProviderToken")
+CHURN = ApnsAnswer(status=429, reason="TooManyProviderTokenUpdates")
 BUSY = ApnsAnswer(status=503, reason="ServiceUnavailable")
 
 
@@ -59,6 +60,16 @@ def test_a_refused_key_stops_all_its_apps_here() -> None:
     )
     assert isinstance(watch_of(safeguards, app=sibling, lane=Lane.VOIP).admit(NOW, is_probe=False), Hold)
     assert watch_of(safeguards, app=stranger).admit(NOW, is_probe=False) is Pass.FREE
+
+
+def test_too_many_provider_tokens_rest_the_key_alone() -> None:
+    """A key whose provider tokens changed too often rests for five minutes: one alarm, nothing for the fleet."""
+    watch = watch_of(Safeguards())
+    news = Trouble(scope=KEY, reason="TooManyProviderTokenUpdates", ends_by_itself=True)
+    assert [note(watch, CHURN) for _ in range(8)] == [news] + [None] * 7
+    assert isinstance(watch.admit(NOW + 299.0, is_probe=False), Hold)
+    assert watch.admit(NOW + 300.0, is_probe=False) is Pass.FREE
+    assert note(watch, CHURN, now=NOW + 300.0) == news
 
 
 def test_a_local_stop_is_probed_at_a_growing_distance() -> None:

@@ -25,7 +25,7 @@ QUEUE = "apns.alert"
 CALLS: list[StateCall[Any]] = [
     outbox.put(BATCH_ID, b"", app=APP, lane=Lane.ALERT, queue=QUEUE, count=1, digest=""),
     outbox.claim(BATCH_ID, "one", lane=Lane.ALERT, queue=QUEUE, lease_s=1),
-    outbox.progress(BATCH_ID, "one", Notes(), app=APP, lane=Lane.ALERT, lease_s=1, size=1),
+    outbox.progress(BATCH_ID, "one", Notes(), app=APP, lane=Lane.ALERT, lease_s=1, size=1, number=1),
     outbox.settle(BATCH_ID, "one", Notes(), app=APP, lane=Lane.ALERT, size=1),
     sweeping.sweep(3, Lane.VOIP),
     sweeping.unpark(3, APP, Lane.ALERT, before=0.0, most=1),

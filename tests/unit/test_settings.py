@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import NotificationError, SettingsError
+from dispatcher.guard import Marks
 from dispatcher.push_types import Environment
 from dispatcher.scripts import Clock
-from dispatcher.settings import Mode, Settings
+from dispatcher.settings import Mode, Replicas, Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +27,8 @@ file = "AuthKey_KEYID12345.p8"
 [apps."com.example.app"]
 key = "KEYID12345"
 """
+
+PRODUCTION = {"APNS_MODE": "production", "APNS_BROKER_URL": "rediss://:secret@valkey.example:6379/0"}
 
 FULL = (
     GOOD
@@ -181,15 +184,16 @@ def test_a_misspelt_variable_is_pointed_at(tmp_path: Path) -> None:
         (
             {"APNS_BROKER_URL": "http://:hunter2@host"},
             (
-                "APNS_BROKER_URL must begin with one of redis://, rediss://, redis+socket://, sentinel://, amqp://, "
-                "amqps://; it must be the address of the broker, such as redis://localhost:6379/0"
+                "APNS_BROKER_URL must begin with one of redis://, rediss://, redis+socket://, sentinel://, "
+                "sentinels://, amqp://, amqps://; it must be the address of the broker, such as redis://localhost:6379/0"
             ),
         ),
         (
             {"APNS_STATE_URL": "hunter2"},
             (
-                "APNS_STATE_URL must begin with one of redis://, rediss://, unix://; it must be the address of "
-                "a Redis or Valkey server, such as redis://localhost:6379/1"
+                "APNS_STATE_URL must begin with one of redis://, rediss://, unix://, sentinel://, sentinels://, "
+                "redis+cluster://, rediss+cluster://; it must be the address of a Redis or Valkey server, such as "
+                "redis://localhost:6379/1"
             ),
         ),
         (
@@ -373,9 +377,68 @@ def test_all_problems_are_reported_together_in_the_order_of_the_lines(tmp_path: 
     assert all(problem.startswith(start) for problem, start in zip(problems, beginnings, strict=True))
 
 
+def test_marks_say_how_full_is_too_full(tmp_path: Path) -> None:
+    """Both marks have defaults, can be set, and are refused where they could not be meant."""
+    assert Settings.from_env(make_env(tmp_path)).marks == Marks(max_memory_share=0.85, max_waiting=1_000_000)
+    text = GOOD + "[enqueue]\nmax_memory_share = 0.5\nmax_waiting = 1600\n"
+    assert Settings.from_env(make_env(tmp_path, text)).marks == Marks(max_memory_share=0.5, max_waiting=1600)
+    wrong = GOOD + "[enqueue]\nmax_memory_share = 85\nmax_waiting = 15\n"
+    assert problems_of(make_env(tmp_path, wrong)) == (
+        "apns.toml line 8: [enqueue] max_memory_share = 85: must be a number, more than 0 and at most 1",
+        "apns.toml line 9: [enqueue] max_waiting = 15: must be a whole number, 16 or more",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "beginnings"),
+    [
+        ("rediss://:pw@valkey.example/0", []),
+        ("rediss://valkey.example/0?password=pw", []),
+        ("amqps://web:pw@one.example;amqps://web:pw@two.example", []),
+        ("redis://:pw@localhost:6379/0", []),
+        ("redis://:pw@127.3.2.1:6379/0", []),
+        ("redis://:pw@[::1]:6379/0", []),
+        ("redis+socket:///run/valkey.sock", []),
+        ("rediss://:pw@valkey.example/0?ssl_ca_certs=/ca.pem&ssl_cert_reqs=CERT_REQUIRED", []),
+        ("redis://:pw@valkey.example/0", ["leads over a network in plaintext"]),
+        ("redis://:pw@10.0.0.1/0", ["leads over a network in plaintext"]),
+        ("redis://:pw@localhost.example/0", ["leads over a network in plaintext"]),
+        ("amqps://web:pw@one.example;amqp://web:pw@two.example", ["leads over a network in plaintext"]),
+        ("redis://localhost/0", ["holds no password"]),
+        ("rediss://web@valkey.example/0", ["holds no password"]),
+        ("redis://valkey.example/0", ["leads over a network in plaintext", "holds no password"]),
+        ("rediss://:pw@valkey.example/0?ssl_cert_reqs=none", ["trusts any server's certificate"]),
+        ("rediss://:pw@valkey.example/0?ssl_cert_reqs=CERT_NONE", ["trusts any server's certificate"]),
+        ("rediss://:pw@valkey.example/0?ssl_check_hostname=False", ["trusts any server's certificate"]),
+    ],
+)
+def test_production_refuses_unsafe_addresses(tmp_path: Path, url: str, beginnings: list[str]) -> None:
+    """Plaintext over a network, no password and unverified certificates are refused, of broker and state server."""
+    as_state = url.replace("redis+socket", "unix")
+    env = make_env(tmp_path, APNS_MODE="production", APNS_BROKER_URL=url, APNS_STATE_URL=PRODUCTION["APNS_BROKER_URL"])
+    expected = [f"APNS_BROKER_URL {beginning}" for beginning in beginnings]
+    if "amqp" not in url:
+        env |= {"APNS_STATE_URL": as_state}
+        expected += [f"APNS_STATE_URL {beginning}" for beginning in beginnings]
+    problems = problems_of(env) if beginnings else ()
+    assert [problem[: len(start)] for problem, start in zip(problems, expected, strict=True)] == expected
+    assert not any("pw@" in problem or "valkey.example" in problem for problem in problems)
+    assert Settings.from_env({**env, "APNS_MODE": "development"}).broker_url.get_secret_value() == url
+    if not beginnings:
+        assert Settings.from_env(env).is_production
+
+
+def test_unsafe_addresses_are_reported_with_the_rest(tmp_path: Path) -> None:
+    """Whoever prepares a deployment mends it once; an address that cannot be read is told of once."""
+    env = make_env(tmp_path, "", APNS_MODE="production", APNS_TIMEOUT="x", APNS_STATE_URL="ftp://h")
+    beginnings = ["APNS_STATE_URL must begin", "APNS_TIMEOUT", "APNS_BROKER_URL holds no", "apns.toml line 1: no app"]
+    problems = problems_of(env)
+    assert [problem[: len(start)] for problem, start in zip(problems, beginnings, strict=True)] == beginnings
+
+
 def test_production_refuses_shortened_retries(tmp_path: Path) -> None:
     """A setting for demonstrations never reaches Apple."""
-    (problem,) = problems_of(make_env(tmp_path, FULL, APNS_MODE="production"))
+    (problem,) = problems_of(make_env(tmp_path, FULL, **PRODUCTION))
     expected = "apns.toml line 21: [development] retry_scale: is refused when APNS_MODE is production; remove it"
     assert expected == problem
 
@@ -383,13 +446,13 @@ def test_production_refuses_shortened_retries(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mode", "clock"), [("development", Clock.SHIFTED), ("production", Clock.SERVER)])
 def test_only_development_may_shift_the_clock(tmp_path: Path, mode: str, clock: Clock) -> None:
     """Tests move time by a value in the state server; production never looks at it."""
-    assert Settings.from_env(make_env(tmp_path, APNS_MODE=mode)).clock is clock
+    assert Settings.from_env(make_env(tmp_path, **{**PRODUCTION, "APNS_MODE": mode})).clock is clock
 
 
 def test_production_allows_a_stand_in_for_apple(tmp_path: Path) -> None:
     """A company's own relay is a production endpoint as long as it is https."""
     text = GOOD + '[endpoints]\nproduction = "https://relay.example:2197"\n'
-    settings = Settings.from_env(make_env(tmp_path, text, APNS_MODE="production"))
+    settings = Settings.from_env(make_env(tmp_path, text, **PRODUCTION))
     assert (settings.mode, settings.endpoints.production) == (Mode.PRODUCTION, "https://relay.example:2197")
 
 
@@ -428,3 +491,33 @@ def test_no_traceback_shows_a_password(tmp_path: Path) -> None:
     failed = subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False)
     assert "APNS_STATE_URL" in failed.stderr
     assert "hunter2" not in failed.stderr
+
+
+def test_replicas_are_waited_for_if_that_is_configured(tmp_path: Path) -> None:
+    """By default nobody has to confirm; with a number half a second is waited, or as long as it says."""
+    said = {"": None, "wait_for_replicas = 0": None, "wait_for_replicas = 2": Replicas(count=2, timeout_ms=500)}
+    said["wait_for_replicas = 1\nreplica_timeout_ms = 50"] = Replicas(count=1, timeout_ms=50)
+    for lines, expected in said.items():
+        settings = Settings.from_env(make_env(tmp_path, f"{GOOD}[enqueue]\n{lines}\n"))
+        assert settings.replicas == expected
+
+
+def test_replicas_are_waited_for_within_a_calls_time(tmp_path: Path) -> None:
+    """A call could not answer in time if it waited for replicas for longer than half of that."""
+    env = make_env(tmp_path, f"{GOOD}[enqueue]\nwait_for_replicas = 1\nreplica_timeout_ms = 500\n", APNS_TIMEOUT="1")
+    rule = "[enqueue] replica_timeout_ms = 500: must be less than 500, half of APNS_TIMEOUT"
+    assert problems_of(env) == (f"apns.toml: {rule}",)
+
+
+@pytest.mark.parametrize("url", ["sentinel://:pw@one,two/0?master=apns", "sentinels://one/0?master=apns"])
+def test_one_address_of_sentinels_serves_broker_and_state(tmp_path: Path, url: str) -> None:
+    """What Sentinels watch is both, like a single server."""
+    settings = Settings.from_env(make_env(tmp_path, APNS_BROKER_URL=url))
+    assert settings.state_url.get_secret_value() == url
+
+
+def test_a_cluster_is_no_broker(tmp_path: Path) -> None:
+    """The problem says what to do instead, and shows no password."""
+    (problem,) = problems_of(make_env(tmp_path, APNS_BROKER_URL="redis+cluster://:hunter2@one"))
+    assert problem.startswith("APNS_BROKER_URL is a cluster, which Celery cannot use as a broker; write it to")
+    assert "hunter2" not in problem

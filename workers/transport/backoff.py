@@ -7,11 +7,16 @@ Source: "Communicating with APNs": keep connections open, do not repeatedly open
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 #: Pause after the first failure, and the longest one.
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
+
+#: After so many failures in a row somebody should know, and again this much later.
+ALARM_AFTER: Final = 3
+ALARM_EVERY_S: Final = 60.0
 
 _DOUBLINGS: Final = 16  # far beyond the longest pause, and far from overflow
 
@@ -39,6 +44,7 @@ class Backoff:
         self.failures = 0
         self.cause = ""
         self._ends_at = 0.0
+        self._alarmed_at = -math.inf
 
     def fail(self, cause: str, *, now: float, dice: float) -> float:
         """Note a failure and return the pause that follows, in seconds."""
@@ -51,6 +57,13 @@ class Backoff:
     def succeed(self) -> None:
         """Forget the failures."""
         self.failures = 0
+
+    def is_alarm_due(self, now: float) -> bool:
+        """Tell whether somebody should know now; asked after a failure, once for each alarm."""
+        if self.failures < ALARM_AFTER or now - self._alarmed_at < ALARM_EVERY_S:
+            return False
+        self._alarmed_at = now
+        return True
 
     def is_pausing(self, now: float) -> bool:
         """Tell whether no attempt may be made now."""

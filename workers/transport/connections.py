@@ -233,6 +233,12 @@ class ConnectionPool:
         )
         if not self._usable():
             self._waiting.fail(lambda: TransportError(cause, maybe_sent=False))
+            self._alarm(cause)
+
+    def _alarm(self, cause: str) -> None:
+        # Whatever the cause, nothing is lost while it lasts: without an alarm nobody would notice.
+        if self._backoff.is_alarm_due(self._loop.time()):
+            self._log.error("apns_unreachable", cause=cause, failures=self._backoff.failures)
 
     def _retire(self, member: Member, cause: Unfit, detail: str = "") -> None:
         if member.is_retired:

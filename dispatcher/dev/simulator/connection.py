@@ -93,6 +93,8 @@ class ApnsConnection(asyncio.Protocol):
         if self._is_deaf:
             return
         for stream_id, request in self._session.receive(data):
+            if self._session.is_left_out(stream_id):
+                continue  # it came together with one that made us say goodbye
             fault = self._faults.of_request(request)
             if fault is None:
                 self._answer(stream_id, request, NO_FAULT)

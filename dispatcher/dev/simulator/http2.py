@@ -97,6 +97,10 @@ class Http2Session:
         whole, self._whole = self._whole, []
         return whole
 
+    def is_left_out(self, stream_id: int) -> bool:
+        """Tell whether a GOAWAY has promised that a stream is not processed."""
+        return stream_id > self._last_stream_id
+
     def reply(
         self,
         stream_id: int,

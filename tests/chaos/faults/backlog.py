@@ -26,9 +26,12 @@ from dispatcher.messages import Publisher, make_celery
 from dispatcher.notes import Notes
 from dispatcher.record import Record
 from dispatcher.scripts import Clock
+from dispatcher.sealing import batch_place
+from dispatcher.state_call import StateCall
 from dispatcher.state_server import AsyncStateServer, StateServer
 from dispatcher.sweeping import Message
 from tests.chaos.rows import Findings, Row, unless
+from tests.record_sealing import SEALED
 from workers.sweeper import Sweeper
 
 APP: Final = "com.example.app"
@@ -102,27 +105,28 @@ class Backlog:
 
 def fill(url: str, number: int) -> None:
     """Accept and publish so many batches, as a web app would one by one."""
-    stored = record.encode(
-        Record(
-            app=APP,
-            environment=Environment.PRODUCTION,
-            push_type="alert",
-            device_tokens=(device_token(1),),
-            payload=b'{"aps":{"alert":"hi"}}',
-            priority=10,
-        )
+    batch = Record(
+        app=APP,
+        environment=Environment.PRODUCTION,
+        push_type="alert",
+        device_tokens=(device_token(1),),
+        payload=b'{"aps":{"alert":"hi"}}',
+        priority=10,
     )
     state, publisher = StateServer(url, clock=Clock.SHIFTED, timeout_s=20), Publisher(make_celery(url, timeout_s=10))
     numbers: Iterator[int] = iter(range(number))
     while some := tuple(islice(numbers, _AT_ONCE)):
         batch_ids = [ids.new_batch_id(each % ids.SHARDS, uuid4().bytes) for each in some]
-        state.run_all(
-            [outbox.put(each, stored, app=APP, lane=Lane.ALERT, queue=QUEUE, count=1, digest="") for each in batch_ids]
-        )
+        state.run_all([_put(each, batch) for each in batch_ids])
         for each in batch_ids:
             assert publisher.publish(Message(queue=QUEUE, batch_id=each, summary=f"{APP} 1"))
     publisher.close()
     state.close()
+
+
+def _put(batch_id: str, batch: Record) -> StateCall[outbox.Acceptance]:
+    stored = record.encode(batch, batch_place(batch_id), SEALED)
+    return outbox.put(batch_id, stored, app=APP, lane=Lane.ALERT, queue=QUEUE, count=1, digest="")
 
 
 def _long_queue(directory: Path, *, number: int, slow_s: int, stopped_s: int) -> Findings:

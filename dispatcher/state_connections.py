@@ -1,0 +1,34 @@
+"""How redis-py connects to a server: nothing waits for ever, and only we try again."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+_WORKER_TIMEOUT_S: Final = 5.0
+
+
+def connect(url: str, connect_s: float, answer_s: float) -> redis.Redis:
+    """Return a producer's connection, with the seconds that connecting and an answer may take."""
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=connect_s,
+        socket_timeout=answer_s,
+        retry=Retry(NoBackoff(), 0),
+        client_name="apns-producer",
+    )
+
+
+def connect_async(url: str) -> redis.asyncio.Redis:
+    """Return a worker's connection."""
+    return redis.asyncio.Redis.from_url(
+        url,
+        socket_connect_timeout=_WORKER_TIMEOUT_S,
+        socket_timeout=_WORKER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        client_name="apns-worker",
+    )
