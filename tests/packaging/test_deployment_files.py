@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from ruamel.yaml import YAML
 
+from dispatcher.dev.users import Role
 from dispatcher.push_types import Lane
+
+LOGIN: Final = re.compile(r"redis://(\w+):\$\{(\w+)_PASSWORD:\?[^}]*\}@valkey:6379/0")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +36,7 @@ def services(root: Path) -> dict[str, Any]:
 def test_every_lane_has_a_process_and_flower_too(procfile: dict[str, str], services: dict[str, Any]) -> None:
     """No lane is forgotten in either file."""
     assert set(procfile) == {*Lane, "flower"}
-    assert set(services) == {*Lane, "flower", "valkey"}
+    assert set(services) == {*Lane, "flower", "valkey", "operator"}
 
 
 @pytest.mark.parametrize("lane", Lane)
@@ -67,6 +71,27 @@ def test_server_keeps_what_it_is_given(services: dict[str, Any]) -> None:
     assert "--port 0" in command
     assert services["valkey"]["volumes"] == ["state:/data", "socket:/run/valkey"]
     assert services["valkey"]["networks"] == ["nowhere"]
+
+
+def test_everybody_logs_in_in_their_own_role(services: dict[str, Any]) -> None:
+    """The server knows its users from the ACL file; each process comes as its own, with a password from .env."""
+    assert "--aclfile /run/secrets/users.acl" in services["valkey"]["command"]
+    assert services["valkey"]["secrets"] == ["users.acl"]
+    found = {
+        name: LOGIN.fullmatch(service["environment"]["APNS_BROKER_URL"])
+        for name, service in services.items()
+        if name != "valkey"
+    }
+    users = {name: login.groups() for name, login in found.items() if login}
+    roles = {"flower": Role.FLOWER, "operator": Role.OPERATOR} | {str(lane): Role.WORKER for lane in Lane}
+    assert users == {name: (role, role.upper()) for name, role in roles.items()}
+
+
+def test_the_command_line_starts_only_when_asked(services: dict[str, Any]) -> None:
+    """The operator is no process of the fleet: it runs a command and ends, without a signing key."""
+    operator = services["operator"]
+    assert (operator["profiles"], operator["restart"]) == (["operator"], "no")
+    assert operator["entrypoint"] == ["apns-dispatcher"]
 
 
 def test_only_flower_has_a_port_and_only_workers_have_keys(services: dict[str, Any]) -> None:

@@ -403,7 +403,7 @@ def test_marks_say_how_full_is_too_full(tmp_path: Path) -> None:
         ("redis://:pw@valkey.example/0", ["leads over a network in plaintext"]),
         ("redis://:pw@10.0.0.1/0", ["leads over a network in plaintext"]),
         ("redis://:pw@localhost.example/0", ["leads over a network in plaintext"]),
-        ("amqps://web:pw@one.example;amqp://web:pw@two.example", ["leads over a network in plaintext"]),
+        ("amqp://web:pw@localhost;amqp://web:pw@two.example", ["leads over a network in plaintext"]),
         ("redis://localhost/0", ["holds no password"]),
         ("rediss://web@valkey.example/0", ["holds no password"]),
         ("redis://valkey.example/0", ["leads over a network in plaintext", "holds no password"]),

@@ -60,7 +60,7 @@ def test_an_address_is_shown_without_its_password(url: str, expected: str) -> No
 
 TLS = [
     ("redis://host/0", None),
-    ("amqps://host", None),
+    ("amqp://host", None),
     ("rediss://host/0", {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}),
     (
         "rediss://host/0?ssl_ca_certs=/ca.pem",
