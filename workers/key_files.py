@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ MAX_FILE_BYTES: Final = 16 * 1024
 
 WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 READABLE_BY_OTHERS: Final = stat.S_IRGRP | stat.S_IROTH
+
+#: How Apple names the files: the key id stands in the name alone, a .p8 does not hold it.
+_APPLES_NAME: Final = re.compile(r"AuthKey_([A-Z0-9]{10})\.p8")
 
 log = structlog.get_logger()
 
@@ -74,12 +78,20 @@ def load_signing_key(signing_key: SigningKey, mode: Mode) -> LoadedKey:
     Readable by others is refused in production and a warning in development; writable by others is always refused.
 
     Raises:
-        SigningError: The file is missing, open to others, or holds no PKCS#8 key on P-256. Never shows its content.
+        SigningError: The file is missing, open to others, named by Apple for another key, or holds no PKCS#8 key on
+            P-256. Never shows its content.
     """
     where = f"[keys.{signing_key.key_id}] file {signing_key.file}"
+    _check_name(signing_key, where)
     pem, permissions = _read(signing_key.file, where)
     _check_permissions(permissions, signing_key, mode, where)
     return LoadedKey(key_id=signing_key.key_id, team_id=signing_key.team_id, private_key=_private_key(pem, where))
+
+
+def _check_name(signing_key: SigningKey, where: str) -> None:
+    named = _APPLES_NAME.fullmatch(signing_key.file.name)
+    if named and named[1] != signing_key.key_id:
+        raise SigningError(f"{where}: is named as the key {named[1]}; write [keys.{named[1]}], or name the right file")
 
 
 def _read(file: Path, where: str) -> tuple[bytes, int]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -20,7 +21,7 @@ import redis
 
 from dispatcher import Dispatcher, Lane, Settings, StateServerError, ids, redis_keys
 from dispatcher.dev import programs
-from dispatcher.dev.children import Child, Guard, poll
+from dispatcher.dev.children import Child, Guard, poll, wait_until_ready
 from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.simulator import STRICT, SimulatorSettings, SimulatorThread
 from dispatcher.dev.simulator.config_file import set_development
@@ -144,10 +145,13 @@ class Rig:
         return child
 
     def wait_until_ready(self, *workers: Child) -> None:
-        """Wait until workers have given a sign of life; all of them if none is named."""
+        """Wait until workers have given a sign of life; all of them if none is named.
+
+        Raises:
+            ChildError: One ended, or gave none in time.
+        """
         waiting = workers or tuple(self._workers)
-        is_ready = poll(lambda: all(map(self._has_given_sign, waiting)), within_s=READY_WITHIN_S)
-        assert is_ready, [(child.name, child.last_lines(10)) for child in waiting]
+        wait_until_ready({worker: partial(self._has_given_sign, worker) for worker in waiting}, within_s=READY_WITHIN_S)
 
     def wait_for_end(self, worker: Child) -> None:
         """Wait until a worker has ended by itself; nobody starts another."""

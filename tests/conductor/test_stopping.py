@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from dispatcher import pausing, redis_keys
 from dispatcher.errors import TransportError
@@ -23,6 +24,7 @@ from workers.unparking import LOOK_EVERY_S, Unparker
 
 KEY = Scope(key_id="KEYID12345")
 WRONG_KEY = ApnsAnswer(status=403, reason="InvalidProviderToken")
+CHURN = ApnsAnswer(status=429, reason="TooManyProviderTokenUpdates")
 BAD_DEVICE = ApnsAnswer(status=400, reason="BadDeviceToken")
 EVERYBODY = device_tokens(500)
 
@@ -66,6 +68,21 @@ def parked(bench: Bench) -> int:
 async def paused(bench: Bench) -> list[tuple[str, str]]:
     """Return what is paused and why."""
     return [(str(pause.scope), pause.reason) for pause in await bench.state.run(pausing.read())]
+
+
+async def test_too_many_provider_tokens_let_the_key_rest_here(bench: Bench) -> None:
+    """Nothing leaves for five minutes, nothing is paused in the fleet, and somebody is told once."""
+    one = await start_host(bench)
+    one.worker.transport.script(EVERYBODY, CHURN)
+    batch_id = await bench.put(make_record(count=500))
+    with capture_logs() as logs:
+        assert await one.worker.deliver(batch_id) == "retry 500"
+        sent = len(one.worker.transport.requests)
+        bench.advance(290)
+        await one.worker.deliver(batch_id)
+    assert sent == len(one.worker.transport.requests) <= 8
+    assert (await paused(bench), parked(bench)) == ([], 0)
+    assert [(line["event"], line["reason"]) for line in logs] == [("apns_rests", CHURN.reason)]
 
 
 async def test_a_wrong_key_stops_here_first(bench: Bench) -> None:

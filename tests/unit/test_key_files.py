@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ def test_a_key_of_its_owner_alone_is_loaded_without_a_word(tmp_path: Path, mode:
     assert loaded.private_key.private_numbers() == private_key.private_numbers()
     assert (loaded.key_id, loaded.team_id) == ("KEYID12345", "TEAMID1234")
     assert logs == []
+
+
+@pytest.mark.parametrize("name", ["AuthKey_KEYID12345.p8", "apns.p8", "AuthKey_KEYID12345-old.p8"])
+def test_a_file_may_have_any_name_of_ours(tmp_path: Path, name: str) -> None:
+    """A name that does not say it is another key's is no obstacle."""
+    signing_key = write_key(tmp_path, make_pem(make_p256()))
+    named = replace(signing_key, file=signing_key.file.rename(tmp_path / name))
+    assert load_signing_key(named, Mode.PRODUCTION).key_id == "KEYID12345"
+
+
+def test_a_file_that_apple_named_for_another_key_is_refused(tmp_path: Path) -> None:
+    """Apple would refuse every push signed with it: the file's name tells before that."""
+    signing_key = replace(write_key(tmp_path, make_pem(make_p256())), key_id="KEYID67890")
+    with pytest.raises(SigningError, match=r"is named as the key KEYID12345; write \[keys\.KEYID12345\]"):
+        load_signing_key(signing_key, Mode.DEVELOPMENT)
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -133,7 +133,7 @@ def test_what_becomes_of_a_notification(
 
 @ROWS
 def test_what_is_stopped(reason: str, status: int, verdict: Verdict, lives: tuple[Life, Life], stops: str) -> None:
-    """A key or an app's lane is stopped, and the fleet told, by exactly those reasons that would meet others, too."""
+    """A key or an app's lane is stopped by exactly those reasons that would meet others, too; a rest by one."""
     del lives
     safeguards = Safeguards()
     watch = safeguards.watch(APP, Lane.ALERT, Environment.PRODUCTION)
@@ -142,20 +142,12 @@ def test_what_is_stopped(reason: str, status: int, verdict: Verdict, lives: tupl
         watch.note(answer, verdict, way=Pass.FREE, now=1000.0 + after_s, dice=lambda: 0.0)
         for after_s in (0.0, 1.0, 60.0)
     ]
-    scopes = {"key": KEY, "lane": Scope(app=APP.bundle_id, lane=Lane.ALERT)}
+    scopes = {"key": KEY, "lane": Scope(app=APP.bundle_id, lane=Lane.ALERT), "rest": KEY}
     first, soon, later = [trouble and (trouble.scope, trouble.reason) for trouble in troubles]
     assert (first, soon) == ((scopes[stops], reason) if stops in scopes else None, None)
     assert later == ((KEY, reason) if stops == "stale" else None)
+    assert [trouble.ends_by_itself for trouble in troubles if trouble] == [stops == "rest"] * (stops != "")
     assert watch.is_open(1060.0) is not bool(stops)
-
-
-def test_a_rest_ends_by_itself() -> None:
-    """After five minutes a key whose provider tokens changed too often is used again, without a probe."""
-    watch = Safeguards().watch(APP, Lane.ALERT, Environment.PRODUCTION)
-    answer = ApnsAnswer(status=429, reason="TooManyProviderTokenUpdates")
-    assert watch.note(answer, judge(answer), way=Pass.FREE, now=1000.0, dice=lambda: 0.0) is None
-    assert not watch.is_open(1299.0)
-    assert watch.admit(1300.0, is_probe=False) is Pass.FREE
 
 
 def test_table_is_whole() -> None:

@@ -84,9 +84,9 @@ def test_an_app_can_be_added_and_removed(watched: Watched) -> None:
     assert watched.reload()
     assert ("com.example.new" in watched.apps, OTHER in watched.apps) == (True, False)
     assert watched.drained == []
-    watched.change(
-        lambda text: text.replace("[keys.KEYTEAMBBB]", "[keys.KEYTEAMCCC]").replace('"KEYTEAMBBB"', f'"{OLD}"')
-    )
+    directory = watched.config.parent
+    shutil.copy(directory / "AuthKey_KEYTEAMBBB.p8", directory / "AuthKey_KEYTEAMCCC.p8")
+    watched.change(lambda text: text.replace('"KEYTEAMBBB"', f'"{OLD}"').replace("KEYTEAMBBB", "KEYTEAMCCC"))
     assert watched.reload()
     assert set(watched.drained) == {"KEYTEAMBBB", "KEYTEAMCCC"}
     with pytest.raises(SigningError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,12 @@ def _wrong_curve(file: Path) -> None:
     file.write_bytes(_pem(ec.SECP384R1(), serialization.PrivateFormat.PKCS8))
 
 
+def _another_ones(file: Path) -> None:
+    config = file.with_name("workers.toml")
+    text = config.read_text(encoding="utf-8").replace(file.name, key_file(NEW_KEY), 1)
+    config.write_text(text, encoding="utf-8")
+
+
 def _damaged(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
 
@@ -135,6 +142,7 @@ BAD_FILES: Final[dict[str, tuple[Callable[[Path], None], str]]] = {
     "open to others": (_open_to_others, "chmod 600"),
     "not PKCS#8": (_not_pkcs8, "Apple's .p8 begins with"),
     "wrong curve": (_wrong_curve, "use the .p8 that Apple made for APNs"),
+    "another key's": (_another_ones, f"write [keys.{NEW_KEY}]"),
     "damaged": (_damaged, "download the .p8 again"),
 }
 
@@ -144,7 +152,7 @@ def _refused_at_the_start(directory: Path) -> Findings:
         problems: list[str] = []
         codes: set[int | None] = set()
         for name, (spoil, mend) in BAD_FILES.items():
-            code, told = _start_with(rig, name.replace(" ", "-").replace("#", ""), spoil)
+            code, told = _start_with(rig, re.sub(r"\W+", "-", name), spoil)
             codes.add(code)
             problems += unless(code, f"{name}: exit code {code}")
             problems += unless(len(told) == 1 and mend in told[0], f"{name}: {len(told)} lines name the key")

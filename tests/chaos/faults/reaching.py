@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,11 +20,13 @@ APNS_HOST: Final = "localhost"
 NO_NAMES: Final = "no-names"
 LASTS_S: Final = 6.0
 RATE: Final = 40.0
-#: The pause after so long an outage, twice: it doubles with each attempt.
-BACK_WITHIN_S: Final = 2 * LASTS_S
+#: The pause after five failures, 8 s at most, and what has gathered meanwhile.
+BACK_WITHIN_S: Final = 20.0
 #: The first attempt, and one after each of the pauses that fit into the outage: they double from a quarter of a second
 #: at least.
 MOST_ATTEMPTS: Final = 6
+
+_PLACE: Final = re.compile(rf".*?{APNS_HOST}:\d+:? ")
 
 Switch = Callable[[Rig], Callable[[], object]]
 
@@ -68,7 +71,7 @@ def _out_of_reach(directory: Path, *, begin: Switch) -> Findings:
         back_s = time.monotonic() - ended
         found = settled(
             rig,
-            said=alarms[0]["cause"].rpartition("localhost")[2].lstrip(":0123456789 ") if alarms else "nothing",
+            said=_PLACE.sub("", alarms[0]["cause"]) if alarms else "nothing",
             alarms=len(alarms),
             attempts_to_connect=len(tries),
             used_up=used,
