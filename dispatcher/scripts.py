@@ -27,6 +27,7 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "lost": ("summaries",),
     "marker_send": (),
     "marker_out": ("even_when_full",),
+    "marker_unsent": ("even_when_full",),
     "put_slot": ("acceptance", "guard", "slots"),
     "claim_slots": ("even_when_full", "slots", "slot_leases"),
     "give_back": ("even_when_full", "slots", "slot_leases"),

@@ -103,6 +103,17 @@ def marker_out(queue: str, sent: str) -> StateCall[float]:
     )
 
 
+def marker_unsent(queue: str, sent: str) -> StateCall[int]:
+    """Note that a marker was not sent after all."""
+    return StateCall(
+        script="marker_unsent",
+        shard=redis_keys.FLEET_SHARD,
+        keys=(redis_keys.marker(queue),),
+        args=(sent,),
+        read=int,
+    )
+
+
 def summary(app: str, count: int) -> str:
     """Return what Flower shows of a message's content."""
     return f"{app} {count}"

@@ -175,6 +175,7 @@ class Consumer(CeleryConsumer):
 
     connection_errors: tuple[type[Exception], ...]
     channel_errors: tuple[type[Exception], ...]
+    task_consumer: Any
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[valid-type,misc]
         """Celery's steps, without its queues for delays, which we never ask a broker for."""
@@ -236,7 +237,8 @@ class Consumer(CeleryConsumer):
             message.channel.keep(queue, body)
         for request in [request for request in state.reserved_requests if request.message is message]:
             state.task_ready(request)  # it would hold a place of the pool for ever
-        if not message.acknowledged:
+        # A broadcast is not to be acknowledged: RabbitMQ would close the channel.
+        if not message.acknowledged and message.channel is self.task_consumer.channel:
             message.reject_log_error(_log, self.connection_errors)
         _put_aside(queue, body, why, exc)
         signals.task_rejected.send(sender=self, message=message, exc=exc)

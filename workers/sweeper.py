@@ -104,8 +104,9 @@ class Sweeper:
             return
         call = sweeping.send_marker(queue, patience_s=MARKER_PATIENCE_S, longest_patience_s=LONGEST_PATIENCE_S)
         sent = await self.state.run(call)
-        if sent is not None:
-            await asyncio.to_thread(self.publisher.publish_marker, queue, sent)
+        if sent is not None and not await asyncio.to_thread(self.publisher.publish_marker, queue, sent):
+            # Waiting for it, longer with each, would hold up what lost its message while the broker was away.
+            await self.state.run(sweeping.marker_unsent(queue, sent))
 
     async def _has_turn(self) -> bool:
         return await has_turn(self.state, self.lane, self.worker)

@@ -168,6 +168,20 @@ async def test_what_the_broker_did_not_take_is_published_later(bench: Bench) -> 
     assert publisher.published() == [batch_id]
 
 
+async def test_a_marker_that_the_broker_did_not_take_is_not_waited_for(bench: Bench) -> None:
+    """However long the broker was away, the first sweep after it is back sends a marker."""
+    await bench.clock.compare()
+    sweeper, publisher = make_sweeper(bench)
+    await bench.put(make_record())
+    publisher.is_away = True
+    for _ in range(5):
+        bench.advance(MARKER_MARGIN_S + 1)
+        await sweeper.sweep()
+    publisher.is_away = False
+    await sweeper.sweep()
+    assert len(publisher.markers) == 1
+
+
 async def test_due_slots_wake_a_worker(bench: Bench) -> None:
     """A lost wake-up is found like any lost message, and only apps this fleet knows are looked after."""
     await bench.clock.compare()

@@ -9,6 +9,7 @@ import pytest
 
 from dispatcher import Dispatcher, Settings, routing
 from dispatcher.dev.stack import Stack
+from dispatcher.messages import make_celery
 from tests.chaos.proxy import HOST, Network, Proxy
 from tests.rabbitmq.node import FLEET_VHOST, PROGRAM, Node, is_installed
 from tests.running_fleet import Fleet
@@ -91,3 +92,18 @@ def fleet(session_fleet: Fleet) -> Iterator[Fleet]:
     session_fleet.forget()
     yield session_fleet
     session_fleet.wait_until_settled(within_s=60)
+
+
+@pytest.fixture
+def channel(node: Node) -> Iterator[Any]:
+    """Return a plain channel to where the fleet is."""
+    with node.connect(vhost=FLEET_VHOST) as connection:
+        yield connection.channel()
+
+
+@pytest.fixture
+def control(node: Node) -> Iterator[Any]:
+    """Return Celery's remote control of the fleet."""
+    app = make_celery(node.url_at(node.port, vhost=FLEET_VHOST), timeout_s=5)
+    yield app.control
+    app.producer_pool.connections.force_close_all()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from dispatcher import Receipt
+from dispatcher.bounded_amqp import LONGEST_SILENCE_S
 from dispatcher.dev.simulator.device_tokens import device_token
 from tests.chaos.proxy import BLACK_HOLE, Network, Proxy
 from tests.rabbitmq.node import Node
@@ -17,8 +18,8 @@ APP: Final = "com.example.app"
 EVERY_S: Final = 0.02
 #: Half of APNS_TIMEOUT, and what a busy machine adds.
 SLOWEST_S: Final = 1.0 + 0.5
-#: Two heartbeats, the next look at them, and what a busy machine adds.
-NOTICED_WITHIN_S: Final = 2 * 5 + 2 + 3
+#: Two heartbeats and the next look at them; an answer that the worker may be waiting for; what a busy machine adds.
+NOTICED_WITHIN_S: Final = 2 * 5 + 2 + LONGEST_SILENCE_S + 3
 #: The longest pause between two tries, and what a busy machine adds.
 BACK_WITHIN_S: Final = 5 + 5
 

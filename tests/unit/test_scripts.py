@@ -32,6 +32,7 @@ CALLS: list[StateCall[Any]] = [
     sweeping.lost(3, QUEUE, 0.0),
     sweeping.send_marker(QUEUE, patience_s=1, longest_patience_s=1),
     sweeping.marker_out(QUEUE, "0"),
+    sweeping.marker_unsent(QUEUE, "0"),
     outbox.time(),
     outbox.reserve(BATCH_ID, digest="", window_s=1, times=Times()),
     lookup.cancel(BATCH_ID, 0),
