@@ -10,6 +10,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 _WORKER_TIMEOUT_S: Final = 5.0
+#: More than the tasks that a worker may have in flight, each of which may be asking: redis-py would refuse the 101st.
+_WORKER_CONNECTIONS: Final = 1000
 
 
 def connect(url: str, connect_s: float, answer_s: float) -> redis.Redis:
@@ -27,6 +29,7 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     """Return a worker's connection."""
     return redis.asyncio.Redis.from_url(
         url,
+        max_connections=_WORKER_CONNECTIONS,
         socket_connect_timeout=_WORKER_TIMEOUT_S,
         socket_timeout=_WORKER_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
