@@ -59,6 +59,7 @@ def make_app(settings: Settings) -> Celery:
     """Return the app that workers and Flower run."""
     broker_url = settings.broker_url.get_secret_value()
     consuming = CONSUMING.get(scheme_of(broker_url), _REDIS)
+    address = broker_address(broker_url, timeout_s=_SOCKET_TIMEOUT_S)
     app = Celery("apns", amqp=Brokers)
     app.conf.update(
         apns_settings=settings,
@@ -80,8 +81,7 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        **consuming,
-        **broker_address(broker_url, timeout_s=_SOCKET_TIMEOUT_S).conf(consuming["broker_transport_options"]),
+        **{**consuming, **address.conf(consuming["broker_transport_options"])},
     )
     tasks.register(app)
     return app
