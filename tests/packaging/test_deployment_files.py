@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from dispatcher.dev.users import Role
 from dispatcher.push_types import Lane
 
-LOGIN: Final = re.compile(r"redis://(\w+):\$\{(\w+)_PASSWORD:\?[^}]*\}@valkey:6379/0")
+LOGIN: Final = re.compile(r"redis\+socket://(\w+):\$\{(\w+)_PASSWORD:\?[^}]*\}@/run/valkey/valkey\.sock")
 
 
 @pytest.fixture(scope="module")
