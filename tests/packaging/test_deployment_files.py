@@ -87,6 +87,13 @@ def test_everybody_logs_in_in_their_own_role(services: dict[str, Any]) -> None:
     assert users == {name: (role, role.upper()) for name, role in roles.items()}
 
 
+def test_who_reads_records_has_their_keys(services: dict[str, Any]) -> None:
+    """Workers and the command line take them from .env; Flower has none."""
+    keys = {name: service.get("environment", {}).get("APNS_RECORD_KEYS") for name, service in services.items()}
+    assert {name for name, given in keys.items() if given == "${APNS_RECORD_KEYS:-}"} == {*Lane, "operator"}
+    assert keys["flower"] is None
+
+
 def test_the_command_line_starts_only_when_asked(services: dict[str, Any]) -> None:
     """The operator is no process of the fleet: it runs a command and ends, without a signing key."""
     operator = services["operator"]
