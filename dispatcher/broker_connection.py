@@ -15,9 +15,14 @@ LONGEST_PAUSE_S: Final = 5.0
 
 
 class Connection(kombu.Connection):
-    """kombu's connection; keeps its transport when it goes on to the next broker of a list."""
+    """kombu's connection; keeps its transport, whatever the scheme of its address and of the next broker of a list."""
 
     transport_cls: Any
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Make it as kombu does, which would leave a socket to its own transport."""
+        super().__init__(*args, **options)
+        self.transport_cls = options.get("transport") or self.transport_cls
 
     def switch(self, conn_str: str) -> None:
         """Turn to another broker of the same kind."""
@@ -59,4 +64,4 @@ class _Pool(ConnectionPool):
     def new(self) -> Any:
         """Make a connection, not connected yet."""
         given: dict[str, Any] = dict(self.connection._info(resolve=False))  # noqa: SLF001  as kombu's own pool does
-        return _PooledConnection(self, **given)  # type: ignore[arg-type]  # the stubs know of no first argument
+        return _PooledConnection(self, **given)

@@ -17,7 +17,7 @@ from dispatcher.broker_connection import Brokers
 from dispatcher.push_types import Lane
 from dispatcher.settings import Settings
 from dispatcher.settings_urls import scheme_of
-from workers import logs, tasks
+from workers import flower_broker, logs, tasks
 
 _SOCKET_TIMEOUT_S: Final = 10
 _REDIS: Final[Mapping[str, Any]] = {
@@ -108,3 +108,4 @@ def consume_whole_lanes(instance: Any, **_: Any) -> None:
 
 app = make_app(Settings.from_env())
 logs.install()
+flower_broker.install()

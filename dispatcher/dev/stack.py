@@ -36,6 +36,8 @@ STOPPED_WITHIN_S: Final = 10.0
 
 _STATE_TIMEOUT_S: Final = 10.0
 _RECORD_KEYS_FILE: Final = "record-keys"
+#: Who gets no key of records.
+_READ_NO_RECORD: Final = (Role.FLOWER, Role.EXPORTER)
 _READY_LINE: Final = re.compile(r"simulator ready on (https://\S+)")
 
 
@@ -101,12 +103,13 @@ class Stack:
     def env_of(self, role: Role) -> dict[str, str]:
         """Return the environment variables for whoever has this role, once the servers run."""
         server_url = self._server.url_of(role)
+        record_keys = {"APNS_RECORD_KEYS_FILE": str(self.directory / _RECORD_KEYS_FILE)}
         return {
             "APNS_BROKER_URL": self._broker_url or server_url,
             "APNS_STATE_URL": self._state_url or server_url,
             "APNS_CONFIG": str(self.config),
-            "APNS_RECORD_KEYS_FILE": str(self.directory / _RECORD_KEYS_FILE),
             "APNS_MODE": "development",
+            **({} if role in _READ_NO_RECORD else record_keys),
         }
 
     @property

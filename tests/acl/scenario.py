@@ -32,6 +32,7 @@ def steps() -> Iterator[Callable[[Everybody], None]]:
     yield bury_the_dead
     yield survive_garbage
     yield hear_back
+    yield hear_what_is_forged
     yield onlookers.look_on
     yield stop
 
@@ -181,6 +182,14 @@ def hear_back(everybody: Everybody) -> None:
     everybody.push.send_many(THIRD, devices, payload=PAYLOAD, push_type="alert", report=Report.EVERYTHING)
     fleet.wait_until_settled()
     fleet.wait_for(lambda: _is_passed_over(everybody.admin))
+
+
+def hear_what_is_forged(everybody: Everybody) -> None:
+    """Add feedback that no worker wrote: the web app and its Celery worker put it aside."""
+    everybody.fleet.feedback("crm")
+    everybody.admin.xadd(redis_keys.feedback(0), {"app": APP, "outcome": "delivered"})
+    assert everybody.fleet.feedback("crm") == []
+    everybody.fleet.wait_for(lambda: everybody.fleet.counters("feedback_unreadable") == 2)
 
 
 def _is_passed_over(admin: Any) -> bool:

@@ -19,14 +19,23 @@ from tests.acl.recording import Doors, Recorder, UsersByDoor, Words
 
 #: Every delay before another try is cut to nothing.
 RETRY_SCALE: Final = 0.00002
-_AHEAD: Final = "start-up checks, and how full the server is"
+_REPLICAS: Final = "waiting until replicas have what was accepted: wait_for_replicas"
+_CLUSTER: Final = "finding the server that has a shard: redis+cluster://"
 #: Role, bracket and word -> when it is needed, though nothing in this run does.
 NEEDED_ELSEWHERE: Final[Mapping[tuple[Role, str], str]] = {
-    (Role.PRODUCER, "+info"): _AHEAD,
-    (Role.PRODUCER, "+wait"): "waiting until a replica has what was accepted",
-    (Role.WORKER, "+info"): _AHEAD,
+    (Role.PRODUCER, "+wait"): _REPLICAS,
+    (Role.PRODUCER, "+set ~apns:{??}:touched"): _REPLICAS,
+    (Role.PRODUCER, "~apns:{??}:touched +set"): _REPLICAS,
+    (Role.PRODUCER, "+cluster|slots"): _CLUSTER,
+    (Role.OPERATOR, "+wait"): _REPLICAS,
+    (Role.OPERATOR, "+set ~apns:{??}:touched"): _REPLICAS,
+    (Role.OPERATOR, "~apns:{??}:touched +set"): _REPLICAS,
+    (Role.OPERATOR, "+cluster|slots"): _CLUSTER,
+    (Role.FEEDBACK, "+cluster|slots"): _CLUSTER,
+    (Role.WORKER, "+cluster|slots"): _CLUSTER,
     (Role.WORKER, "+exists ~apns:{??}:clock"): "a worker in production looks whether the clock was moved",
     (Role.WORKER, "+del ~apns:{00}:feedback-call:*"): "the broker did not take the call of a feedback task",
+    (Role.FLOWER, "+script|load"): "no worker has brought kombu's script yet",
 }
 
 

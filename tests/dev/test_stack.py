@@ -14,6 +14,7 @@ from dispatcher.dev.children import Child, ChildError
 from dispatcher.dev.flower import is_healthy
 from dispatcher.dev.simulator.device_tokens import device_token
 from dispatcher.dev.stack import Stack
+from dispatcher.dev.users import Role
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually, StartStack
@@ -30,6 +31,15 @@ def test_carries_a_notification_to_the_simulator(start_stack: StartStack, eventu
     assert [child.name for child in children] == ["valkey", "simulator", "alert-1", "flower"]
     stack.stop()
     assert [child.exit_code for child in children] == [0, 0, 0, 0]
+
+
+def test_only_who_reads_records_gets_their_keys(start_stack: StartStack) -> None:
+    """Web apps, workers and people have the same keys; Flower and the exporter of figures have none."""
+    stack = start_stack(lanes=[])
+    keys = {role: Settings.from_env(stack.env_of(role)).record_keys.listed for role in Role}
+    without = {role for role, listed in keys.items() if listed == (None,)}
+    assert without == {Role.FLOWER, Role.EXPORTER}
+    assert len({listed for role, listed in keys.items() if role not in without}) == 1
 
 
 def test_gives_every_lane_its_number_of_workers(start_stack: StartStack) -> None:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from dispatcher.dev.users import Role
 from dispatcher.push_types import Lane
 
-LOGIN: Final = re.compile(r"redis://(\w+):\$\{(\w+)_PASSWORD:\?[^}]*\}@valkey:6379/0")
+LOGIN: Final = re.compile(r"redis\+socket://(\w+):\$\{(\w+)_PASSWORD:\?[^}]*\}@/run/valkey/valkey\.sock")
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,13 @@ def test_everybody_logs_in_in_their_own_role(services: dict[str, Any]) -> None:
     users = {name: login.groups() for name, login in found.items() if login}
     roles = {"flower": Role.FLOWER, "operator": Role.OPERATOR} | {str(lane): Role.WORKER for lane in Lane}
     assert users == {name: (role, role.upper()) for name, role in roles.items()}
+
+
+def test_who_reads_records_has_their_keys(services: dict[str, Any]) -> None:
+    """Workers and the command line take them from .env; Flower has none."""
+    keys = {name: service.get("environment", {}).get("APNS_RECORD_KEYS") for name, service in services.items()}
+    assert {name for name, given in keys.items() if given == "${APNS_RECORD_KEYS:-}"} == {*Lane, "operator"}
+    assert keys["flower"] is None
 
 
 def test_the_command_line_starts_only_when_asked(services: dict[str, Any]) -> None:
