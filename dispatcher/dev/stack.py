@@ -103,10 +103,11 @@ class Stack:
     def env_of(self, role: Role) -> dict[str, str]:
         """Return the environment variables for whoever has this role, once the servers run."""
         server_url = self._server.url_of(role)
+        state_url = {"APNS_STATE_URL": self._state_url or server_url}
         record_keys = {"APNS_RECORD_KEYS_FILE": str(self.directory / _RECORD_KEYS_FILE)}
         return {
             "APNS_BROKER_URL": self._broker_url or server_url,
-            "APNS_STATE_URL": self._state_url or server_url,
+            **(state_url if self._state_url or self._broker_url else {}),
             "APNS_CONFIG": str(self.config),
             "APNS_MODE": "development",
             **({} if role in _READ_NO_RECORD else record_keys),

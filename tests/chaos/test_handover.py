@@ -45,6 +45,7 @@ def test_the_fleet_loses_nothing_at_the_hand_over(fleet: Fleet) -> None:
         assert handed_over.wait(10)
         worker.kill()
         assert fleet.state.llen("apns.alert") == 0, "the broker has nothing left to give"
+        assert fleet.seen() == {}, "the worker has not come to do anything"
     fleet.stack.worker_env.clear()
     fleet.stack.start_worker(Lane.ALERT)
     fleet.wait_until_settled()

@@ -67,7 +67,7 @@ def test_dev_shows_where_everything_is(
     """`dev` prints addresses and a line to try, starts a dead worker again, and Ctrl-C is its ordinary end."""
     dev = start_program(*COMMAND, "dev", "--dir", str(tmp_path / "kept"))
     assert dev.stdout is not None
-    welcome = [dev.stdout.readline() for _ in range(11)]
+    welcome = list(iter(dev.stdout.readline, "Ctrl-C stops everything.\n"))
     text = "".join(welcome)
     assert all(word in text for word in ("Flower         http://127.0.0.1:", "simulator      https://127.0.0.1:"))
     assert "  apns-dispatcher send com.example.app " in text
