@@ -63,9 +63,7 @@ def over_socket(write_users: WriteUsers, tmp_path: Path) -> Iterator[OverSocket]
 
         def env_over_socket(role: Role) -> dict[str, str]:
             login = f"{role}:{quote(PASSWORDS[role], safe='')}"
-            env = {**stack.env_of(role), "APNS_BROKER_URL": f"redis+socket://{login}@{directory / SOCKET}"}
-            env.pop("APNS_STATE_URL", None)
-            return env
+            return {**stack.env_of(role), "APNS_BROKER_URL": f"redis+socket://{login}@{directory / SOCKET}"}
 
         def start(name: str, command: list[str], role: Role) -> Child:
             env = programs.environment(env_over_socket(role))

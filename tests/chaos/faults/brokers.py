@@ -85,7 +85,7 @@ def _slow(directory: Path, *, latency_s: float) -> Findings:
         found = Findings.of(
             rig.account(),
             calls=len(waited_ms),
-            median=f"{statistics.median(waited_ms):.0f} ms",
+            median=f"{statistics.median(waited_ms or [0.0]):.0f} ms",
             most=f"{worst_ms:.0f} ms",
         )
         is_in_time = worst_ms <= CALLS_WITHIN_S * 1000 or latency_s > 0.02
