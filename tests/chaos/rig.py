@@ -222,6 +222,7 @@ class Rig:
 
     def terminate(self, worker: Child) -> float:
         """End a worker by SIGTERM, and start another in its place; return how long it took, in seconds."""
+        self.wait_until_ready(worker)  # one that only starts ends as any program does
         begun = time.monotonic()
         lane = self._workers.pop(worker)
         worker.send_signal(signal.SIGTERM)
