@@ -23,8 +23,9 @@ from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.flower import is_healthy
 from dispatcher.dev.ports import HOST, free_port
 from dispatcher.dev.record_key import make_record_key
+from dispatcher.dev.servers import Servers
 from dispatcher.dev.simulator.config_file import set_development
-from dispatcher.dev.users import Role, Users
+from dispatcher.dev.users import Role
 from dispatcher.push_types import Lane
 from dispatcher.scripts import Clock
 from dispatcher.state_server import StateServer
@@ -38,6 +39,7 @@ _STATE_TIMEOUT_S: Final = 10.0
 _RECORD_KEYS_FILE: Final = "record-keys"
 #: Who gets no key of records.
 _READ_NO_RECORD: Final = (Role.FLOWER, Role.EXPORTER)
+_OWN: Final = Servers()
 _READY_LINE: Final = re.compile(r"simulator ready on (https://\S+)")
 
 
@@ -53,9 +55,7 @@ class Stack:
         simulator_options: More of the simulator's command line.
         log_requests: Whether the simulator writes each request down; an hour of many of them fills gigabytes.
         background_spacing_s: Seconds between two background notifications of a device; None for each app's budget.
-        state_url: Where the state is; None for the embedded server.
-        broker_url: The broker, which somebody else runs; None for the embedded server, which keeps the state anyway.
-        users: Whom the embedded server knows; None to let everybody do everything.
+        servers: Which servers they work with.
 
     Attributes:
         simulator_requests: The simulator's log, a JSON object per request.
@@ -63,7 +63,7 @@ class Stack:
         worker_env: Environment variables of workers where they differ from `env`; set them before workers start.
     """
 
-    def __init__(  # noqa: PLR0913  (by keyword, each says what it is)
+    def __init__(
         self,
         directory: Path,
         *,
@@ -74,12 +74,10 @@ class Stack:
         simulator_options: Sequence[str] = (),
         log_requests: bool = True,
         background_spacing_s: float | None = None,
-        state_url: str | None = None,
-        broker_url: str | None = None,
-        users: Users | None = None,
+        servers: Servers = _OWN,
     ) -> None:
         self.directory = directory.resolve()
-        self._broker_url = broker_url
+        self._servers = servers
         self.simulator_requests = self.directory / "requests.jsonl"
         self.hold_file = self.directory / "hold"
         self.worker_env: dict[str, str] = {}
@@ -88,8 +86,6 @@ class Stack:
         self._development = {"retry_scale": retry_scale, "background_spacing_s": background_spacing_s}
         self._simulator_options = simulator_options
         self._log_requests = log_requests
-        self._state_url = state_url
-        self._users = users
         self._resources = ExitStack()
         self._numbers = {lane: count(1) for lane in Lane}
         self._workers: dict[Child, Lane] = {}
@@ -102,12 +98,9 @@ class Stack:
 
     def env_of(self, role: Role) -> dict[str, str]:
         """Return the environment variables for whoever has this role, once the servers run."""
-        server_url = self._server.url_of(role)
-        state_url = {"APNS_STATE_URL": self._state_url or server_url}
         record_keys = {"APNS_RECORD_KEYS_FILE": str(self.directory / _RECORD_KEYS_FILE)}
         return {
-            "APNS_BROKER_URL": self._broker_url or server_url,
-            **(state_url if self._state_url or self._broker_url else {}),
+            **self._servers.env(self._server, role),
             "APNS_CONFIG": str(self.config),
             "APNS_MODE": "development",
             **({} if role in _READ_NO_RECORD else record_keys),
@@ -116,7 +109,7 @@ class Stack:
     @property
     def state_url(self) -> str:
         """Where the state is, once the servers run, for those who may do everything."""
-        return self._state_url or self._server.url
+        return self._servers.state_url or self._server.url
 
     @property
     def config(self) -> Path:
@@ -164,7 +157,7 @@ class Stack:
         make_record_key(self.directory / _RECORD_KEYS_FILE)
         try:
             self._guard = self._resources.enter_context(Guard())
-            self._server = EmbeddedServer(self.directory / "state", guard=self._guard, users=self._users)
+            self._server = EmbeddedServer(self.directory / "state", guard=self._guard, users=self._servers.users)
             self._resources.enter_context(self._server)
             self._broker = redis.Redis.from_url(self._server.url)
             self._resources.callback(self._broker.close)
@@ -266,7 +259,7 @@ class Stack:
 
     def _flower_listens(self) -> bool:
         """Tell whether Flower hears events: what workers say before is lost to it, though its pages are there."""
-        if self._broker_url:
+        if self._servers.broker_url:
             return True  # not ours to ask
         for_events, for_commands = 1, int(bool(self._workers))
         patterns: Any = self._broker.pubsub_numpat()

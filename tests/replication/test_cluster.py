@@ -26,6 +26,7 @@ from dispatcher import (
 from dispatcher.dead_letter import Wanted
 from dispatcher.dead_letters import DeadLetters
 from dispatcher.dev.children import poll
+from dispatcher.dev.servers import Servers
 from dispatcher.dev.simulator.device_tokens import device_token
 from dispatcher.dev.stack import Stack
 from dispatcher.pausing import PausedBy, Scope
@@ -54,7 +55,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Return a whole fleet with its state there."""
-    stack = Stack(tmp_path_factory.mktemp("fleet") / "stack", state_url=cluster.url)
+    stack = Stack(tmp_path_factory.mktemp("fleet") / "stack", servers=Servers(state_url=cluster.url))
     with running(stack) as fleet:
         yield fleet
 

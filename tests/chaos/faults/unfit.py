@@ -11,16 +11,18 @@ import redis
 from dispatcher import Lane
 from dispatcher.dev import programs
 from dispatcher.dev.children import Guard, poll
+from dispatcher.dev.servers import Servers
 from dispatcher.dev.simulator.certificates import open_tls_context
 from dispatcher.dev.simulator.config_file import write_config
 from dispatcher.dev.simulator.world import CONFIG_FILE, open_world
+from dispatcher.dev.stack import Stack
 from dispatcher.push_types import Environment
 from tests.chaos.profiles import FAILED_WITHIN_S
 from tests.chaos.rig import Rig
 from tests.chaos.rows import Findings, Row, settled, unless
 from tests.replication.conftest import running
 from tests.replication.failing import BACK_WITHIN_S, happen_under_load
-from tests.replication.servers import OnSentinels, Watched
+from tests.replication.servers import Watched
 from tests.safe_server import safe_server
 
 RATE: Final = 100.0
@@ -32,7 +34,7 @@ REFUSED_EXIT: Final = 2
 def _failed_over(directory: Path, *, enqueue: str) -> Findings:
     servers = Watched(directory / "watched")
     try:
-        stack = OnSentinels(directory / "stack", state_url=servers.url)
+        stack = Stack(directory / "stack", servers=Servers(broker_url=servers.url, state_url=servers.url))
         with running(stack, enqueue=enqueue) as fleet:
             found = happen_under_load(fleet, servers.master.child.kill, servers.has_failed_over)
     finally:
