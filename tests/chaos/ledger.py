@@ -122,6 +122,7 @@ class Account:
         late: Apns ids of calls that arrived after their deadline.
         strangers: Apns ids that arrived or ended, and that nobody asked for.
         disagreeing: Apns ids whose end is not what Apple said.
+        unheard: How many Apple accepted in an incident, so that nobody knew when they ended in another way.
         outdated: Device tokens whose versions went back, or whose last is not the newest.
         tokens_per_window: How many provider tokens one key had that were issued in the same window, at most.
     """
@@ -137,6 +138,7 @@ class Account:
     late: tuple[str, ...]
     strangers: tuple[str, ...]
     disagreeing: tuple[str, ...]
+    unheard: int
     outdated: tuple[str, ...]
     tokens_per_window: int
 
@@ -202,6 +204,8 @@ def balance(
         else:
             strangers.add(end.apns_id)
     repeats = list(_repeats(entries.values(), incidents))
+    disagreeing = _which(entries, _disagrees)
+    unheard = {apns_id for apns_id in disagreeing if _was_unheard(entries[apns_id], incidents)}
     causes = [incident for _, incident in repeats]
     return Account(
         accepted=len(entries),
@@ -214,7 +218,8 @@ def balance(
         unexplained=tuple(apns_id for apns_id, cause in repeats if cause is None),
         late=_which(entries, _is_late),
         strangers=tuple(sorted(strangers)),
-        disagreeing=_which(entries, _disagrees),
+        disagreeing=tuple(apns_id for apns_id in disagreeing if apns_id not in unheard),
+        unheard=len(unheard),
         outdated=tuple(_outdated(entries.values())),
         tokens_per_window=_tokens_per_window(arrived),
     )
@@ -243,6 +248,11 @@ def _disagrees(entry: _Entry) -> bool:
     """Tell whether its end says delivered though Apple never accepted it, or something else though Apple did."""
     said = {end.outcome for end in entry.ended}
     return bool(said) and (Outcome.DELIVERED in said) != bool(entry.taken)
+
+
+def _was_unheard(entry: _Entry, incidents: Sequence[Incident]) -> bool:
+    """Tell whether whoever sent it, each time that Apple accepted it, may not have lived to tell."""
+    return bool(entry.taken) and all(any(one.explains(each) for one in incidents) for each in entry.taken)
 
 
 def _outdated(entries: Iterable[_Entry]) -> Iterator[str]:

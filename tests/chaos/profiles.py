@@ -140,6 +140,7 @@ class Result:
         yield "duplicated without a cause", len(account.unexplained)
         yield "duplicates per kill: mean, most", _mean_and_most(self.kill_repeats)
         yield "in flight or just answered per kill: mean, most", _mean_and_most(self.kill_concerned)
+        yield "accepted by Apple in an incident, and ended otherwise since nobody heard", account.unheard
         yield "calls after their deadline", len(account.late)
         yield "devices without the newest update", len(account.outdated)
         yield "most provider tokens of a key in a window", account.tokens_per_window

@@ -7,7 +7,6 @@ any more, and then the worker is killed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,19 +18,10 @@ from dispatcher.dev import programs
 from dispatcher.dev.children import Child, Guard, poll
 from dispatcher.dev.embedded import EmbeddedServer
 from dispatcher.dev.simulator.device_tokens import device_token
-from tests.chaos.proxy import HOST, Direction, Proxy
+from tests.chaos.handing_over import hands_over
+from tests.chaos.proxy import HOST, Proxy
+from tests.chaos.rig import through
 from tests.running_fleet import APP, Fleet
-
-
-def hands_over(task: str) -> Callable[[Direction, bytes], bool]:
-    """Return what tells the broker's answer that holds the message of a task."""
-    name = f'"task": "{task}"'.encode()
-    return lambda direction, piece: direction is Direction.TO_CLIENT and name in piece
-
-
-def through(proxy: Proxy, url: str) -> str:
-    """Return a server's address by way of the proxy."""
-    return url.replace(f":{urlsplit(url).port}", f":{proxy.port}")
 
 
 def test_the_fleet_loses_nothing_at_the_hand_over(fleet: Fleet) -> None:

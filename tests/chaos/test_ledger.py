@@ -91,6 +91,16 @@ def test_disagreement() -> None:
     assert faults(balance([CALL], [RANG], [expired])) == ["ended otherwise than Apple said"]
 
 
+def test_unheard() -> None:
+    """What Apple accepted from a worker that was killed then may end as superseded: nobody had heard of it."""
+    superseded = replace(ENDED, outcome=Outcome.SUPERSEDED)
+    account = balance([CALL], [RANG], [superseded], incidents=[KILL])
+    assert (account.faults, account.unheard) == ((), 1)
+    assert faults(balance([CALL], [RANG], [superseded])) == ["ended otherwise than Apple said"]
+    never = balance([CALL], [], [ENDED], incidents=[KILL])
+    assert faults(never) == ["ended otherwise than Apple said"]
+
+
 def test_older_after_newer() -> None:
     """A device that gets an old update after a new one, or never the newest, is named."""
     (one, first, end_one), (two, second, end_two) = update(1, 100.0), update(2, 200.0)

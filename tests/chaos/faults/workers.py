@@ -10,8 +10,11 @@ from typing import Final
 
 from dispatcher import Lane, Outcome
 from dispatcher.dev.children import Child, poll
+from tests.chaos.handing_over import hands_over
 from tests.chaos.ledger import Incident
 from tests.chaos.producer import BULK_SIZE
+from tests.chaos.profiles import Profile, run
+from tests.chaos.proxy import Network
 from tests.chaos.rig import IN_TRANSIT_S, TERMINATED_WITHIN_S, Rig
 from tests.chaos.rows import Findings, Row, settled, unless
 from workers.lease import LANE_TIMES
@@ -20,6 +23,7 @@ IN_FLIGHT: Final = 200
 RATE: Final = 130.0
 TERMINATIONS: Final = 20
 EXITS: Final = 3
+KILLS: Final = 20
 
 
 def hold_answers(rig: Rig) -> Child:
@@ -34,6 +38,26 @@ def hold_answers(rig: Rig) -> Child:
         sender.bulk()
     assert poll(lambda: rig.arrivals() == warm + IN_FLIGHT, within_s=20), rig.describe()
     return worker
+
+
+def _killed_under_load(directory: Path) -> Findings:
+    profile = Profile(name="R1", seconds=KILLS * 6, rate=RATE, faults={"kill": KILLS}, drained_within_s=90)
+    result = run(profile, directory, seed=1)
+    most = max(result.kill_repeats, default=0)
+    return Findings.of(result.account, kills=KILLS, repeated_per_kill_at_most=most, unheard=result.account.unheard)
+
+
+def _killed_at_the_hand_over(directory: Path) -> Findings:
+    with Rig(directory, lanes=[Lane.ALERT]) as rig:
+        (worker,) = rig.workers
+        handed_over = rig.state_network.hold_once(hands_over("apns.alert"))
+        rig.sender().alert()
+        assert handed_over.wait(10), "no message was handed over"
+        left = rig.state.llen("apns.alert")
+        rig.kill(worker)
+        rig.state_network.set(Network())
+        found = settled(rig, left_in_the_queue=left)
+        return found.but(*unless(found.duplicated == 0 and left == 0, "the moment was missed"))
 
 
 def _killed_before_it_hears(directory: Path) -> Findings:
@@ -107,6 +131,20 @@ def _exits_inside_a_send(directory: Path) -> Findings:
 
 
 ROWS: Final = (
+    Row(
+        number="R1",
+        fault=f"SIGKILL of any worker under load, {KILLS} times; 60 times in the profile chaos",
+        limit="lost 0, repeated only what a killed worker had in flight or had just heard",
+        run=_killed_under_load,
+        otherwise="Celery loses 0.30 per kill",
+    ),
+    Row(
+        number="R2",
+        fault="SIGKILL between the broker's hand-over and the worker's first word",
+        limit="lost 0, repeated 0",
+        run=_killed_at_the_hand_over,
+        otherwise="Celery loses 1 of 1",
+    ),
     Row(
         number="R3",
         fault=f"SIGKILL with {IN_FLIGHT} pushes judged by Apple and not yet answered",
