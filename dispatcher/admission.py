@@ -70,7 +70,7 @@ class Admission:
         self._is_examined = True
 
     def _run(self, calls: Sequence[StateCall[ReplyT]], apns_ids: Sequence[str]) -> list[ReplyT]:
-        """Run them the cheapest way: a pipeline asks first whether the server knows its scripts."""
+        """Run them the cheapest way: one call needs no pipeline."""
         if len(calls) == 1:
             return [self._state.run(calls[0], apns_ids=apns_ids)]
         return self._state.run_all(calls, apns_ids=apns_ids)

@@ -7,14 +7,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from dispatcher.errors import StateServerError
 from dispatcher.server_findings import Finding, Place, ServerReading, judge
 from dispatcher.settings import Settings
 from dispatcher.settings_urls import LOCAL_SCHEMES, scheme_of, state_url_of
 from dispatcher.shard_servers import ShardServers
+from dispatcher.state_connections import connect
 from dispatcher.topology import topology_of
 
 
@@ -81,6 +80,4 @@ def _answers_strangers(url: str, timeout_s: float) -> bool | None:
 
 
 def _client(url: str, timeout_s: float) -> redis.Redis:
-    return redis.Redis.from_url(
-        url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-    )
+    return connect(url, timeout_s, timeout_s, name=None)

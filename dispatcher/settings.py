@@ -85,11 +85,11 @@ class Settings:
         """
         given = {name: value for name, value in (os.environ if env is None else env).items() if value}
         variables, problems = read_variables(given)
-        if given.get("APNS_MODE") == Mode.PRODUCTION:
+        production = given.get("APNS_MODE") == Mode.PRODUCTION
+        if production:
             problems += _address_problems(given, problems)
         document = None
         if config := given.get("APNS_CONFIG"):
-            production = given.get("APNS_MODE") == Mode.PRODUCTION
             document, file_problems = read_document(Path(config), production=production)
             problems += file_problems
         state_url = _state_url(variables, problems) if variables else None

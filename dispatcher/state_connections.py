@@ -14,14 +14,14 @@ _WORKER_TIMEOUT_S: Final = 5.0
 _WORKER_CONNECTIONS: Final = 1000
 
 
-def connect(url: str, connect_s: float, answer_s: float) -> redis.Redis:
-    """Return a producer's connection, with the seconds that connecting and an answer may take."""
+def connect(url: str, connect_s: float, answer_s: float, *, name: str | None = "apns-producer") -> redis.Redis:
+    """Return a connection, with the seconds that connecting and an answer may take; a producer's, by its name."""
     return redis.Redis.from_url(
         url,
         socket_connect_timeout=connect_s,
         socket_timeout=answer_s,
         retry=Retry(NoBackoff(), 0),
-        client_name="apns-producer",
+        client_name=name,
     )
 
 

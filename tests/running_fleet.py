@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from dispatcher import Dispatcher, Feedback, Settings, ids, redis_keys
 from dispatcher.dev.children import poll
+from dispatcher.dev.servers import Servers
 from dispatcher.dev.simulator.device_tokens import device_token
 from dispatcher.dev.stack import Stack
 
 APP = "com.example.app"
+_OWN = Servers()
 
 
 class Fleet:
@@ -104,3 +109,16 @@ class Fleet:
         """Close every connection."""
         self.push.close()
         self.state.close()
+
+
+@contextmanager
+def watched_fleet(directory: Path, *, servers: Servers = _OWN) -> Iterator[Fleet]:
+    """Run a whole fleet with Flower, whose API is open."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
+        with Stack(directory, flower=True, servers=servers) as stack:
+            running = Fleet(stack)
+            try:
+                yield running
+            finally:
+                running.close()

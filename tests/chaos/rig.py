@@ -139,13 +139,8 @@ class Rig:
         """Start one more worker, without waiting for it; `app` is the Celery app it runs, `env` what it has besides."""
         number = next(self._numbers)
         name = f"{lane}-{number}"
-        child = self._guard.start(
-            name,
-            [app if word == "workers" else word for word in programs.worker(lane, number)],
-            log=self.directory / f"{name}.log",
-            env={**programs.environment(self.worker_env), "PYTHONPATH": _ROOT, **env},
-            directory=self.directory,
-        )
+        command = [app if word == "workers" else word for word in programs.worker(lane, number)]
+        child = self._launch(name, command, {**self.worker_env, **env})
         self._workers[child] = lane
         self._logs.append(child.log)
         return child
@@ -169,23 +164,12 @@ class Rig:
         file = self._receipt_file()
         options = {"--file": file, "--rate": rate, "--seconds": seconds, "--seed": self._seed + len(self._receipts)}
         words = [str(word) for option in options.items() for word in option]
-        return self._guard.start(
-            "producer",
-            [sys.executable, "-m", "tests.chaos.producer", *words],
-            log=file.with_suffix(".log"),
-            env={**programs.environment(self.producer_env), "PYTHONPATH": _ROOT},
-            directory=self.directory,
-        )
+        command = [sys.executable, "-m", "tests.chaos.producer", *words]
+        return self._launch(file.stem, command, self.producer_env)
 
     def start_program(self, name: str, arguments: Sequence[str]) -> Child:
         """Start another Python program beside the workers, on their configuration."""
-        return self._guard.start(
-            name,
-            [sys.executable, *arguments],
-            log=self.directory / f"{name}.log",
-            env={**programs.environment(self.worker_env), "PYTHONPATH": _ROOT},
-            directory=self.directory,
-        )
+        return self._launch(name, [sys.executable, *arguments], self.worker_env)
 
     def sender(self) -> Producer:
         """Return a producer in this process, whose receipts count like those of others."""
@@ -341,13 +325,6 @@ class Rig:
                 return time.monotonic() - begun
         raise AssertionError(f"nothing arrived within {within_s:g} s: {self.describe()}")
 
-    def waits_ms(self, lane: Lane) -> list[float]:
-        """Return how long each notification of a lane took from its receipt to the simulator, in milliseconds."""
-        at = {each.apns_id: each.at for each in reversed(list(self.arrived()))}
-        return [
-            1000 * (at[each.apns_id] - each.at) for each in self.accepted() if each.lane is lane and each.apns_id in at
-        ]
-
     def told(self, event: str) -> list[dict[str, Any]]:
         """Return the lines of an event that workers have logged, those that have ended included."""
         lines = [line for log in self._logs for line in log.read_text("utf-8", "replace").splitlines() if event in line]
@@ -398,6 +375,15 @@ class Rig:
             "APNS_RECORD_KEYS": KEYS_TEXT,
             "APNS_MODE": "development",
         }
+
+    def _launch(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
+        return self._guard.start(
+            name,
+            command,
+            log=self.directory / f"{name}.log",
+            env=programs.environment({"PYTHONPATH": _ROOT, **env}),
+            directory=self.directory,
+        )
 
     def _has_given_sign(self, child: Child) -> bool:
         with suppress(redis.RedisError):

@@ -7,21 +7,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dispatcher.dev.simulator.device_tokens import device_token
-from dispatcher.dev.stack import Stack
-from tests.running_fleet import Fleet
+from tests.running_fleet import Fleet, watched_fleet
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Return a whole fleet with Flower, whose API is open."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
-        with Stack(tmp_path_factory.mktemp("watched") / "stack", flower=True) as stack:
-            running = Fleet(stack)
-            try:
-                yield running
-            finally:
-                running.close()
+    with watched_fleet(tmp_path_factory.mktemp("watched") / "stack") as running:
+        yield running
 
 
 @pytest.fixture

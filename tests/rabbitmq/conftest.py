@@ -9,11 +9,10 @@ import pytest
 
 from dispatcher import Dispatcher, Settings, routing
 from dispatcher.dev.servers import Servers
-from dispatcher.dev.stack import Stack
 from dispatcher.messages import make_celery
 from tests.chaos.proxy import HOST, Network, Proxy
 from tests.rabbitmq.node import FLEET_VHOST, PROGRAM, Node, is_installed
-from tests.running_fleet import Fleet
+from tests.running_fleet import Fleet, watched_fleet
 
 Send = Callable[[], Any]
 
@@ -77,14 +76,8 @@ def push_through(env: dict[str, str]) -> Iterator[Callable[..., Dispatcher]]:
 def session_fleet(node: Node, session_network: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Run a fleet with Flower, whose API is open."""
     servers = Servers(broker_url=node.url_at(session_network.port, vhost=FLEET_VHOST))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
-        with Stack(tmp_path_factory.mktemp("rabbit-fleet") / "stack", flower=True, servers=servers) as stack:
-            running = Fleet(stack)
-            try:
-                yield running
-            finally:
-                running.close()
+    with watched_fleet(tmp_path_factory.mktemp("rabbit-fleet") / "stack", servers=servers) as running:
+        yield running
 
 
 @pytest.fixture

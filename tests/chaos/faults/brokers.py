@@ -12,6 +12,7 @@ from typing import Final
 
 from dispatcher import Lane
 from dispatcher.dev.children import poll
+from tests.chaos.faults.load import delays_s
 from tests.chaos.profiles import FAILED_WITHIN_S
 from tests.chaos.proxy import BLACK_HOLE, Network, Proxy
 from tests.chaos.rig import Rig
@@ -80,7 +81,7 @@ def _slow(directory: Path, *, latency_s: float) -> Findings:
         producer = rig.produce(rate=min(RATE, 0.5 / latency_s), seconds=20)
         rig.wait_for(producer, within_s=60)
         rig.drain(within_s=60)
-        waited_ms = rig.waits_ms(Lane.VOIP)
+        waited_ms = [1000 * delay_s for delay_s in delays_s(rig, lambda each: each.lane is Lane.VOIP)]
         worst_ms = max(waited_ms, default=0.0)
         found = Findings.of(
             rig.account(),
